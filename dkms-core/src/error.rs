@@ -1,0 +1,369 @@
+//! One typed error. Each variant carries the classic exit code (dkms-contract.md §2) and says which package, which
+//! kernel, which file, what is wrong and what to do next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::{InvalidName, KernelId, KernelRelease, PackageId, PackageName};
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read, written, made or removed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as in "cannot read".
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's own word.
+        source: io::Error,
+    },
+
+    /// A program could not be started.
+    #[error("cannot run {program}: {source}; {hint}")]
+    Program {
+        /// The program.
+        program: String,
+        /// The system's own word.
+        source: io::Error,
+        /// What to install or do.
+        hint: String,
+    },
+
+    /// A word that cannot be a name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+
+    /// Changing the system takes root.
+    #[error("this needs root: {what}")]
+    NotRoot {
+        /// What needs it.
+        what: String,
+    },
+
+    /// There is no folder to add.
+    #[error("{package}: there is no source at {}; unpack the driver there, with its dkms.conf", path.display())]
+    NoSource {
+        /// The package.
+        package: PackageId,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+
+    /// The package is in the tree already.
+    #[error("{package} is in the tree already")]
+    AlreadyAdded {
+        /// The package.
+        package: PackageId,
+    },
+
+    /// The package is not in the tree.
+    #[error("{package} is not in the tree; add it first (dkmsctl add {package}), or see dkmsctl status")]
+    NotAdded {
+        /// The package.
+        package: PackageId,
+    },
+
+    /// The source of a package that is in the tree is missing.
+    #[error(
+        "{package} is broken: its source {} is missing; put the source back, or forget the package with: dkmsctl remove {package}",
+        path.display()
+    )]
+    Broken {
+        /// The package.
+        package: PackageId,
+        /// Where its source should be.
+        path: PathBuf,
+    },
+
+    /// The source has no dkms.conf.
+    #[error("{} is missing: every driver source has a dkms.conf at its root", path.display())]
+    NoConf {
+        /// Where it should be.
+        path: PathBuf,
+    },
+
+    /// dkms.conf breaks a rule.
+    #[error("{}: {}", path.display(), problems.join("; "))]
+    BadConf {
+        /// Which file.
+        path: PathBuf,
+        /// Each with directive, index and what to write instead.
+        problems: Vec<String>,
+    },
+
+    /// dkms.conf could not be evaluated at all.
+    #[error("{}: cannot be evaluated: {why}", path.display())]
+    Evaluation {
+        /// Which file.
+        path: PathBuf,
+        /// What stopped it.
+        why: String,
+    },
+
+    /// The source folder is empty.
+    #[error("{package}: its source {} is empty", path.display())]
+    EmptySource {
+        /// The package.
+        package: PackageId,
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The kernel's headers are absent or not whole.
+    #[error("{kernel}: its headers are not ready: {why}")]
+    NoHeaders {
+        /// The kernel.
+        kernel: KernelId,
+        /// What is missing and which package brings it.
+        why: String,
+    },
+
+    /// No kernel of this name.
+    #[error("kernel {kernel}: {} does not exist; see dkmsctl kernels", path.display())]
+    NoKernel {
+        /// The kernel.
+        kernel: KernelRelease,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+
+    /// The package, or all of its modules, are excluded for the kernel.
+    #[error("{package} is not for kernel {kernel}: {reason}")]
+    Excluded {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// Which directive rules it out.
+        reason: String,
+    },
+
+    /// A package it depends on is not installed for the kernel.
+    #[error("{package} needs {} installed for {kernel} first", join(missing))]
+    DependsMissing {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// Which are missing.
+        missing: Vec<PackageName>,
+    },
+
+    /// A patch is missing, or its name leaves the patches folder.
+    #[error("{package}: patch {patch} {why}")]
+    PatchMissing {
+        /// The package.
+        package: PackageId,
+        /// Its name in PATCH.
+        patch: String,
+        /// What is wrong.
+        why: String,
+    },
+
+    /// A patch did not apply.
+    #[error("{package} for {kernel}: patch {patch} does not apply: {first}; log: {}", log.display())]
+    PatchFailed {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// Which patch.
+        patch: String,
+        /// The first rejected hunk.
+        first: String,
+        /// The log.
+        log: PathBuf,
+    },
+
+    /// make failed.
+    #[error("{package} does not build for {kernel}: {first}; log: {}", log.display())]
+    BuildFailed {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// The first error that a person can act on.
+        first: String,
+        /// The log.
+        log: PathBuf,
+    },
+
+    /// make succeeded, and a promised module is not there.
+    #[error(
+        "{package} for {kernel}: the build made no {module}; check BUILT_MODULE_NAME and BUILT_MODULE_LOCATION, and the log: {}",
+        log.display()
+    )]
+    ModuleNotBuilt {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// Path of the module, below the build folder.
+        module: String,
+        /// The log.
+        log: PathBuf,
+    },
+
+    /// A module that was built is not fit for the kernel.
+    #[error("{package} for {kernel}: {} is not fit to install: {why}", file.display())]
+    BadModule {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// The module's file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// PRE_BUILD, POST_BUILD or POST_ADD failed.
+    #[error("{package}: its {directive} script failed with code {code}{}", log.as_ref().map(|l| format!("; log: {}", l.display())).unwrap_or_default())]
+    Script {
+        /// The package.
+        package: PackageId,
+        /// Which directive.
+        directive: &'static str,
+        /// What it ended with.
+        code: i32,
+        /// Where its output is, when that is kept.
+        log: Option<PathBuf>,
+    },
+
+    /// PRE_INSTALL said no.
+    #[error("{package} for {kernel}: its PRE_INSTALL script ended with code {code}, so nothing was installed")]
+    PreInstall {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// What it ended with.
+        code: i32,
+    },
+
+    /// The package is not built for the kernel.
+    #[error("{package} is not built for {kernel}; build it first: dkmsctl build {package} -k {}", kernel.release)]
+    NotBuilt {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+    },
+
+    /// Modules that a build promised are missing from the tree.
+    #[error("{package} for {kernel}: {} is missing; build it again: dkmsctl rebuild {package} -k {}", file.display(), kernel.release)]
+    BuiltModuleMissing {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// The file.
+        file: PathBuf,
+    },
+
+    /// Every module was refused at install.
+    #[error("{package} for {kernel}: nothing was installed: {}", reasons.join("; "))]
+    AllRefused {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// One a module.
+        reasons: Vec<String>,
+        /// What the package is on this kernel because of it.
+        state: crate::model::EntryState,
+    },
+
+    /// depmod failed; what it was run for has been rolled back.
+    #[error("depmod failed for kernel {kernel}, so the modules that were there before are back: {why}")]
+    Depmod {
+        /// The kernel.
+        kernel: KernelRelease,
+        /// What depmod said.
+        why: String,
+    },
+
+    /// The build took longer than it may.
+    #[error("{package} for {kernel}: stopped after {minutes} minutes; log: {}", log.display())]
+    Timeout {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// The limit.
+        minutes: u64,
+        /// The log.
+        log: PathBuf,
+    },
+
+    /// Somebody canceled it.
+    #[error("canceled")]
+    Canceled,
+}
+
+fn join(names: &[PackageName]) -> String {
+    names.iter().map(PackageName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+impl Error {
+    /// The classic exit code (dkms-contract.md §2).
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Io { .. } | Self::Program { .. } | Self::Name(_) | Self::NotRoot { .. } | Self::Canceled => 1,
+            Self::NoSource { .. } => 2,
+            Self::AlreadyAdded { .. } | Self::NotAdded { .. } => 3,
+            Self::NoConf { .. } | Self::Broken { .. } => 4,
+            Self::PatchMissing { .. } => 5,
+            Self::PatchFailed { .. }
+            | Self::NoKernel { .. }
+            | Self::NotBuilt { .. }
+            | Self::BuiltModuleMissing { .. }
+            | Self::AllRefused { .. }
+            | Self::BadModule { .. }
+            | Self::Depmod { .. } => 6,
+            Self::ModuleNotBuilt { .. } => 7,
+            Self::BadConf { .. } | Self::Evaluation { .. } | Self::EmptySource { .. } => 8,
+            Self::BuildFailed { .. } | Self::Timeout { .. } => 10,
+            Self::DependsMissing { .. } => 13,
+            Self::NoHeaders { .. } => 21,
+            Self::Excluded { .. } => 77,
+            Self::PreInstall { .. } => 101,
+            Self::Script { code, .. } => *code,
+        }
+    }
+
+    /// The file that shows more, when there is one.
+    #[must_use]
+    pub fn log(&self) -> Option<&Path> {
+        match self {
+            Self::PatchFailed { log, .. }
+            | Self::BuildFailed { log, .. }
+            | Self::ModuleNotBuilt { log, .. }
+            | Self::Timeout { log, .. } => Some(log),
+            Self::Script { log, .. } => log.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// Puts what was tried, and on what, before the system's own word.
+pub trait IoContext<T> {
+    /// `action` completes "cannot …".
+    ///
+    /// # Errors
+    /// The error that was there, with its context.
+    fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> IoContext<T> for std::result::Result<T, E> {
+    fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|e| Error::Io { action, path: path.as_ref().to_owned(), source: e.into() })
+    }
+}

@@ -1,0 +1,100 @@
+//! What a caller is told while a verb runs.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Waiting for a lock or a turn.
+    Waiting,
+    /// Adding the package to the tree.
+    Adding,
+    /// Reading dkms.conf, laying out the build folder, applying patches.
+    Preparing,
+    /// Compiling.
+    Building,
+    /// Checking, stripping, signing and compressing what was built.
+    Finishing,
+    /// Putting modules in place, or taking them away.
+    Installing,
+    /// depmod, after all installs of a kernel.
+    Depmod,
+}
+
+impl Phase {
+    /// The word shown to people and sent over D-Bus.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Adding => "adding",
+            Self::Preparing => "preparing",
+            Self::Building => "building",
+            Self::Finishing => "finishing",
+            Self::Installing => "installing",
+            Self::Depmod => "depmod",
+        }
+    }
+}
+
+/// One fact about a running verb.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A new phase began.
+    Phase {
+        /// Which.
+        phase: Phase,
+    },
+    /// How far the build is, from 0 to 1; only a guess until it is 1.
+    Progress {
+        /// The share done.
+        done: f64,
+    },
+    /// Where the log of this attempt is written.
+    Log {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A fact for the journal.
+    Note {
+        /// One line.
+        text: String,
+    },
+    /// Something a person should look at, though the verb goes on.
+    Warning {
+        /// One line.
+        text: String,
+    },
+}
+
+/// Takes the events of a running verb.
+pub trait Sink {
+    /// Called in order, from the thread that runs the verb.
+    fn emit(&mut self, event: Event);
+
+    /// Shorthand for a phase.
+    fn phase(&mut self, phase: Phase) {
+        self.emit(Event::Phase { phase });
+    }
+
+    /// Shorthand for a note.
+    fn note(&mut self, text: String) {
+        self.emit(Event::Note { text });
+    }
+
+    /// Shorthand for a warning.
+    fn warn(&mut self, text: String) {
+        self.emit(Event::Warning { text });
+    }
+}
+
+/// Keeps what was emitted, or drops it when nobody asks: for callers that want only the result.
+impl Sink for Vec<Event> {
+    fn emit(&mut self, event: Event) {
+        self.push(event);
+    }
+}

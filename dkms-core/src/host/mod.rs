@@ -1,0 +1,3 @@
+//! What machine this is: distribution, kernels, whether their headers are ready, who holds the package manager.
+
+pub mod kconfig;

@@ -1,0 +1,1 @@
+//! Whole-program tests live in the folders beside this file.
