@@ -35,6 +35,7 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod settings;
+mod sys;
 pub mod tree;
 
 pub use error::{Error, Result};

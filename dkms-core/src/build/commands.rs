@@ -1,0 +1,188 @@
+//! Runs the package's commands in its build folder, confined, with their output in make.log.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, IoContext as _, Result};
+use crate::event::{Event, Sink};
+use crate::host::users::User;
+use crate::layout::Layout;
+use crate::model::{KernelId, PackageId};
+
+use super::log::BuildLog;
+use super::sandbox::{Confined, Ended};
+use super::toolchain::Toolchain;
+use super::workspace::Workspace;
+
+/// Everything a command of one build has around it.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Where things are.
+    pub layout: &'a Layout,
+    /// What is built.
+    pub package: &'a PackageId,
+    /// For which kernel.
+    pub kernel: &'a KernelId,
+    /// Where.
+    pub workspace: &'a Workspace,
+    /// As whom.
+    pub user: Option<&'a User>,
+    /// With which compiler.
+    pub toolchain: &'a Toolchain,
+    /// Parallel jobs of one make.
+    pub jobs: u32,
+    /// framework.conf's build_environment: a file to source before each command.
+    pub build_environment: Option<&'a Path>,
+    /// How long all commands together may take.
+    pub limit: Duration,
+}
+
+impl Surroundings<'_> {
+    /// Runs a shell command in the build folder, or in `cwd`; returns its code.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`]; when bash cannot be started; when the log cannot be written.
+    pub fn run(
+        &self,
+        description: &str,
+        command: &str,
+        cwd: Option<&Path>,
+        log: &mut BuildLog,
+        progress: &mut Progress<'_>,
+    ) -> Result<i32> {
+        let started = log.command(description, command)?;
+        let program =
+            |source| Error::Program { program: "bash".into(), source, hint: "install bash and util-linux".into() };
+        let (mut running, reader) = self.confined(command, cwd).spawn().map_err(program)?;
+        running.limit(self.limit);
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if reader.read_until(b'\n', &mut line).at("read the output of", self.workspace.classic())? == 0 {
+                break;
+            }
+            log.output(&line)?;
+            progress.line(&line);
+        }
+        match running.wait().map_err(program)? {
+            Ended::Code(code) => {
+                log.finished(code, started.elapsed())?;
+                Ok(code)
+            }
+            Ended::TimedOut => {
+                log.output(b"# stopped: it ran past its time limit\n")?;
+                log.finished(-1, started.elapsed())?;
+                Err(Error::Timeout {
+                    package: self.package.clone(),
+                    kernel: self.kernel.clone(),
+                    minutes: self.limit.as_secs() / 60,
+                    log: log.path().to_owned(),
+                })
+            }
+        }
+    }
+
+    fn confined(&self, command: &str, cwd: Option<&Path>) -> Confined {
+        let cwd: PathBuf = cwd.unwrap_or_else(|| self.workspace.classic()).to_owned();
+        let mut confined =
+            Confined::new(cwd, "bash", ["-O", "extglob", "-c", &self.script(), "bash", command]).user(self.user);
+        if let Some((what, place)) = self.workspace.bind() {
+            confined = confined.bind(what, place);
+        }
+        for (name, value) in &self.toolchain.env {
+            confined = confined.env(name, value);
+        }
+        confined
+            .env("module", self.package.name.as_str())
+            .env("module_version", self.package.version.as_str())
+            .env("kernelver", self.kernel.release.as_str())
+            .env("arch", self.kernel.arch.as_str())
+    }
+
+    /// The variables a command may name without their being exported, then the command itself, expanded by the shell
+    /// once more (dkms-contract.md §3: MAKE, PRE_BUILD and POST_BUILD are run by `eval`).
+    fn script(&self) -> String {
+        let layout = self.layout;
+        let source = layout.kernel_source_inside(&self.kernel.release);
+        let jobs = self.jobs.to_string();
+        let mut script = String::new();
+        for (name, value) in [
+            ("kernel_source_dir", source.to_string_lossy()),
+            ("dkms_tree", layout.dkms_tree_inside().to_string_lossy()),
+            ("source_tree", layout.source_tree_inside().to_string_lossy()),
+            ("install_tree", layout.install_tree_inside().to_string_lossy()),
+            ("parallel_jobs", jobs.into()),
+        ] {
+            script += &format!("{name}={}\n", quote(&value));
+        }
+        if let Some(file) = self.build_environment {
+            let file = quote(&file.to_string_lossy()).to_string();
+            script += &format!("[ ! -r {file} ] || . {file}\n");
+        }
+        script + "eval \"$1\""
+    }
+}
+
+/// A word that a shell takes as it is.
+#[must_use]
+pub fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Guesses how far make is, from the compiler lines of an earlier log of the same package.
+pub struct Progress<'a> {
+    sink: &'a mut dyn Sink,
+    expected: Option<usize>,
+    seen: usize,
+}
+
+impl<'a> Progress<'a> {
+    /// `earlier`: the log of a successful build, for any kernel.
+    pub fn new(sink: &'a mut dyn Sink, earlier: Option<&str>) -> Self {
+        let expected = earlier.map(|log| log.lines().filter(|l| is_step(l.as_bytes())).count()).filter(|n| *n > 0);
+        Self { sink, expected, seen: 0 }
+    }
+
+    /// Where the events go.
+    pub fn sink(&mut self) -> &mut dyn Sink {
+        self.sink
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        if !is_step(line) {
+            return;
+        }
+        self.seen += 1;
+        if let Some(expected) = self.expected {
+            #[expect(clippy::cast_precision_loss, reason = "counts of files")]
+            let done = (self.seen as f64 / expected as f64).min(0.99);
+            self.sink.emit(Event::Progress { done });
+        }
+    }
+}
+
+/// A line of kbuild's short output: `  CC [M]  /path/file.o`.
+fn is_step(line: &[u8]) -> bool {
+    line.starts_with(b"  ") && line.iter().skip(2).take_while(|b| b.is_ascii_uppercase()).count() >= 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_follows_an_earlier_log() {
+        let mut events: Vec<Event> = Vec::new();
+        let mut progress = Progress::new(&mut events, Some("  CC [M]  /b/a.o\n  LD [M]  /b/a.ko\nmake: done\n"));
+        progress.line(b"make[1]: Entering\n");
+        progress.line(b"  CC [M]  /b/a.o\n");
+        assert_eq!(events, [Event::Progress { done: 0.5 }]);
+    }
+
+    #[test]
+    fn quoted_words_survive_a_shell() {
+        assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+}

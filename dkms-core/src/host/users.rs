@@ -1,0 +1,45 @@
+//! The user that builds run as.
+
+use serde::{Deserialize, Serialize};
+
+use crate::layout::Layout;
+
+/// A user of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// As in /etc/passwd.
+    pub name: String,
+    /// Its number.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// The user `dkms`, where it exists (design.md, decision 6). Read from the root's own /etc/passwd: it is a system user.
+#[must_use]
+pub fn build_user(layout: &Layout) -> Option<User> {
+    find(&std::fs::read_to_string(layout.host("/etc/passwd")).ok()?, "dkms")
+}
+
+fn find(passwd: &str, name: &str) -> Option<User> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then_some(())?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        Some(User { name: name.to_owned(), uid, gid })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_their_whole_name() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/bash\ndkmsx:x:1:1::/:/bin/false\ndkms:x:998:997::/:/usr/sbin/nologin\n";
+        assert_eq!(find(passwd, "dkms"), Some(User { name: "dkms".into(), uid: 998, gid: 997 }));
+        assert_eq!(find(passwd, "nobody"), None);
+    }
+}
