@@ -99,6 +99,8 @@ pub struct PackageView {
     pub source: SourceView,
     /// What its dkms.conf says apart from any kernel: whether it wants to be installed by itself, or why it cannot be read.
     pub autoinstall: Result<bool, String>,
+    /// Who removed the whole package by hand, in a sentence.
+    pub held: Option<String>,
     /// What it is for each kernel of the world, and on each kernel something is built for.
     pub entries: BTreeMap<KernelId, EntryView>,
 }

@@ -1,2 +1,5 @@
-//! Version order: split at digit/non-digit borders, pad numbers to three digits, compare as strings
-//! (dkms-contract.md §2, last paragraph).
+//! stub until merged
+/// x
+pub fn compare(a: &str, b: &str) -> std::cmp::Ordering {
+    a.cmp(b)
+}
