@@ -1,1 +1,51 @@
-//! See the map in lib.rs.
+//! The state on disk: the classic tree (dkms-contract.md §1) and our own records beside it.
+//!
+//! * [`scan`], [`package`], [`add`], [`forget`]: what is added, built, installed, broken.
+//! * [`manifest`]: what a build was made from, and each file that its install put in place.
+//! * [`holds`]: what an admin removed by hand.
+//! * [`failures`]: failed attempts that are remembered.
+//! * [`locks`]: who may change what.
+
+pub mod failures;
+pub(crate) mod files;
+pub mod holds;
+pub mod locks;
+pub mod manifest;
+pub(crate) mod record;
+mod scan;
+
+pub use failures::Failure;
+pub use holds::{Hold, Holds};
+pub use locks::{Holder, Lock, lock_build, lock_install, lock_package};
+pub use manifest::{BuiltModule, BuiltRecord, InstallRecord, InstalledFile, Manifest};
+pub use scan::{SourceState, TreeEntry, TreePackage, WeakLink, package, scan};
+
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::model::PackageId;
+
+/// Enters a package into the tree: its folder, and the link to its source (which is not looked at).
+/// A link that is there already is set anew, which is how a broken package is mended.
+///
+/// # Errors
+/// When the tree cannot be written.
+pub fn add(layout: &Layout, package: &PackageId) -> Result<()> {
+    files::make_folders(&layout.version_dir(package))?;
+    files::link_atomic(&layout.inside(&layout.source(package)), &layout.source_link(package))
+}
+
+/// Removes a version from the tree with everything built of it, and the package with its last version.
+/// What is installed must be withdrawn first; the source stays.
+///
+/// # Errors
+/// When the tree cannot be written.
+pub fn forget(layout: &Layout, package: &PackageId) -> Result<()> {
+    let folder = layout.version_dir(package);
+    if files::look(&folder)?.is_some() {
+        files::remove_tree(&folder)?;
+    }
+    files::remove_empty(&layout.package_dir(&package.name), &layout.dkms_tree())
+}
+
+#[cfg(test)]
+mod tests;
