@@ -1,0 +1,411 @@
+//! The one task that owns the jobs: takes plans, requests and workers' words; starts workers; publishes what changed.
+//!
+//! It never waits for a worker, a client or the disk: everything reaches it as a [`Command`].
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use dkms_core::bus::types::HistoryRow;
+use dkms_core::event::Event;
+use dkms_core::model::KernelId;
+use dkms_core::observe::Look;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::job::{Job, Operation, Outcome, Task, Verdict};
+use super::jobs::{Cancel, Jobs, NotCanceled};
+use crate::history::{self, History};
+use crate::snapshot::{JobView, Snapshot, StatusChange};
+use crate::worker::Workers;
+
+/// What reaches the coordinator.
+#[derive(Debug)]
+pub enum Command {
+    /// The disk was looked at. `seq` is [`Shared::ended`] as it was before that look.
+    Looked {
+        /// See above.
+        seq: u64,
+        /// What was found, and what is due.
+        look: Arc<Look>,
+    },
+    /// Something is about to be looked at, once it has settled.
+    Settling(bool),
+    /// Somebody asks for jobs.
+    Request {
+        /// What they are to do.
+        tasks: Vec<Task>,
+        /// Their ids, in the same order.
+        reply: oneshot::Sender<Vec<u32>>,
+    },
+    /// Somebody wants a job ended.
+    Cancel {
+        /// Which.
+        id: u32,
+        /// Whether it was heeded.
+        reply: oneshot::Sender<Result<(), NotCanceled>>,
+    },
+    /// A worker told something.
+    Told {
+        /// Which job's.
+        id: u32,
+        /// What.
+        event: Event,
+    },
+    /// A worker ended.
+    WorkerEnded {
+        /// Which job's.
+        id: u32,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A kernel's depmod ended.
+    FinishEnded {
+        /// Which kernel's.
+        kernel: KernelId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The settings were read again.
+    MaxJobs(usize),
+}
+
+/// What signals tell of, in the order in which it happened.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// A job was queued.
+    JobNew(JobView),
+    /// A job shows something new.
+    JobChanged(JobView),
+    /// A job is over; its outcome shows in rows and history already.
+    JobRemoved(JobView, &'static str),
+    /// A row is in another state.
+    Status(StatusChange),
+    /// An attempt failed; with the error that a person needs.
+    BuildFailed(JobView, String),
+    /// The daemon's own properties changed.
+    Manager,
+}
+
+/// What the rest of the daemon holds of the coordinator.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// To the coordinator.
+    pub commands: mpsc::Sender<Command>,
+    /// The newest state.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// What happens.
+    pub notices: broadcast::Sender<Notice>,
+    /// How many workers have ended: a look that began before the last of them is out of date.
+    pub ended: Arc<AtomicU64>,
+    /// Finished jobs.
+    pub history: Arc<Mutex<History>>,
+    /// How many jobs may run at once.
+    pub max_jobs: Arc<AtomicU64>,
+}
+
+/// The coordinator itself.
+pub struct Coordinator {
+    jobs: Jobs,
+    look: Option<Arc<Look>>,
+    settling: bool,
+    max_jobs: usize,
+    /// The value of [`Shared::ended`] at which a job that is over may be forgotten.
+    over: Vec<(u64, u32)>,
+    commands: mpsc::Receiver<Command>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    /// Asks for a new look at the disk.
+    look_again: mpsc::Sender<()>,
+    workers: Workers,
+    history_file: PathBuf,
+    shared: Shared,
+}
+
+impl Coordinator {
+    /// A coordinator and what the others hold of it. `look_again` is sent to whenever the disk has to be looked at.
+    #[must_use]
+    pub fn new(
+        max_jobs: usize,
+        history_file: PathBuf,
+        look_again: mpsc::Sender<()>,
+        workers: impl FnOnce(mpsc::Sender<Command>) -> Workers,
+    ) -> (Self, Shared) {
+        let (sender, commands) = mpsc::channel(256);
+        let (publish, snapshot) = watch::channel(Arc::new(Snapshot::new(None, &Jobs::default(), true)));
+        let (notices, _) = broadcast::channel(1024);
+        let shared = Shared {
+            commands: sender.clone(),
+            snapshot,
+            notices,
+            ended: Arc::default(),
+            history: Arc::new(Mutex::new(History::open(&history_file))),
+            max_jobs: Arc::new(AtomicU64::new(max_jobs as u64)),
+        };
+        let coordinator = Self {
+            jobs: Jobs::default(),
+            look: None,
+            settling: true,
+            max_jobs,
+            over: Vec::new(),
+            commands,
+            publish,
+            look_again,
+            workers: workers(sender),
+            history_file,
+            shared: shared.clone(),
+        };
+        (coordinator, shared)
+    }
+
+    /// Runs until `stop` is told, then ends every worker and waits for them.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.take(command),
+                    None => break,
+                },
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        self.workers.end_all().await;
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Looked { seq, look } => self.looked(seq, look),
+            Command::Settling(settling) => {
+                self.settling = settling;
+                self.republish();
+            }
+            Command::Request { tasks, reply } => {
+                let mut new = Vec::new();
+                let ids = tasks
+                    .into_iter()
+                    .map(|task| {
+                        let (id, created) = self.jobs.enqueue(task, Vec::new(), false);
+                        new.extend(created.then_some(id));
+                        id
+                    })
+                    .collect();
+                self.announce_new(&new);
+                // Nobody may be left to hear it; the jobs run all the same.
+                let _ = reply.send(ids);
+                self.go_on();
+            }
+            Command::Cancel { id, reply } => {
+                let result = self.jobs.cancel(id).map(|cancel| match cancel {
+                    Cancel::Over => self.job_over(&[id]),
+                    Cancel::EndWorker => self.workers.cancel(id),
+                });
+                let _ = reply.send(result);
+                self.go_on();
+            }
+            Command::Told { id, event } => self.told(id, &event),
+            Command::WorkerEnded { id, outcome } => {
+                self.workers.ended(id);
+                let over = self.jobs.worker_ended(id, outcome);
+                self.job_over(&over);
+                self.go_on();
+            }
+            Command::FinishEnded { kernel, outcome } => {
+                let over = self.jobs.finish_ended(&kernel, &outcome);
+                self.job_over(&over);
+                self.go_on();
+            }
+            Command::MaxJobs(max) => {
+                self.max_jobs = max;
+                self.shared.max_jobs.store(max as u64, Ordering::Relaxed);
+                self.go_on();
+            }
+        }
+    }
+
+    fn looked(&mut self, seq: u64, look: Arc<Look>) {
+        if seq < self.shared.ended.load(Ordering::Acquire) {
+            // A job ended while the disk was being looked at, and the next look is on its way.
+            return;
+        }
+        let (new, gone) = self.jobs.take_plan(&look.plan);
+        self.look = Some(look);
+        self.announce_new(&new);
+        let view_of_gone: Vec<_> = gone.iter().filter_map(|id| self.jobs.remove_ended(*id)).collect();
+        let over: Vec<u32> = self.over.extract_if(.., |(after, _)| *after <= seq).map(|(_, id)| id).collect();
+        let ended: Vec<(Job, Outcome)> = over.into_iter().filter_map(|id| self.jobs.remove_ended(id)).collect();
+        for (job, outcome) in view_of_gone.iter().chain(&ended) {
+            self.record(job, outcome);
+        }
+        self.go_on();
+        for (job, outcome) in view_of_gone.into_iter().chain(ended) {
+            let view = view(&job);
+            if outcome.verdict == Verdict::Failed && job.task.operation.builds() {
+                let error = outcome.first_error.or(outcome.error).unwrap_or_default();
+                self.tell(Notice::BuildFailed(view.clone(), error));
+            }
+            self.tell(Notice::JobRemoved(view, outcome.verdict.as_str()));
+        }
+        self.tell(Notice::Manager);
+    }
+
+    /// Starts what can start, and publishes.
+    fn go_on(&mut self) {
+        for task in self.jobs.start_ready(self.max_jobs) {
+            log_start(&task);
+            self.workers.start(task);
+        }
+        for task in self.jobs.finish_ready() {
+            self.workers.start(task);
+        }
+        self.republish();
+    }
+
+    /// Jobs are over: the disk has to be looked at before anybody is told.
+    fn job_over(&mut self, ids: &[u32]) {
+        if ids.is_empty() {
+            return;
+        }
+        let seq = self.shared.ended.fetch_add(1, Ordering::AcqRel) + 1;
+        self.over.extend(ids.iter().map(|id| (seq, *id)));
+        // Full means that a look is coming anyway.
+        let _ = self.look_again.try_send(());
+    }
+
+    fn told(&mut self, id: u32, event: &Event) {
+        if let Some(job) = self.jobs.get(id) {
+            log_event(&job.task, event);
+        }
+        if self.jobs.told(id, event)
+            && let Some(job) = self.jobs.get(id)
+        {
+            let view = view(job);
+            if !matches!(event, Event::Progress { .. }) {
+                self.republish();
+            }
+            self.tell(Notice::JobChanged(view));
+        }
+    }
+
+    fn announce_new(&mut self, ids: &[u32]) {
+        self.republish();
+        for id in ids {
+            if let Some(job) = self.jobs.get(*id) {
+                self.tell(Notice::JobNew(view(job)));
+            }
+        }
+    }
+
+    fn record(&mut self, job: &Job, outcome: &Outcome) {
+        log_end(&job.task, outcome);
+        let view = view(job);
+        let row = HistoryRow {
+            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            job: view.id,
+            operation: view.operation.into(),
+            package: view.package,
+            version: view.version,
+            kernel: view.kernel,
+            arch: view.arch,
+            result: outcome.verdict.as_str().into(),
+            seconds: job.started.map_or(0.0, |started| started.elapsed().as_secs_f64()),
+            reason: view.reason,
+            error: outcome.error.clone().unwrap_or_default(),
+        };
+        let line = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner).add(row);
+        let file = self.history_file.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = history::append(&file, &line) {
+                warn!("cannot write {}: {error}", file.display());
+            }
+        });
+    }
+
+    fn republish(&mut self) {
+        let next = Arc::new(Snapshot::new(self.look.as_ref(), &self.jobs, self.settling));
+        let before = self.publish.send_replace(Arc::clone(&next));
+        for change in next.changes_since(&before) {
+            self.tell(Notice::Status(change));
+        }
+        if before.state != next.state || before.jobs.len() != next.jobs.len() {
+            self.tell(Notice::Manager);
+        }
+    }
+
+    fn tell(&self, notice: Notice) {
+        // Without anybody on the bus there is nobody to hear it.
+        let _ = self.shared.notices.send(notice);
+    }
+}
+
+fn view(job: &Job) -> JobView {
+    crate::snapshot::job_view(job)
+}
+
+/// The fields of design.md's journal entries, for a task.
+macro_rules! journal {
+    ($level:ident, $task:expr, $result:expr, $($message:tt)+) => {{
+        let task: &Task = $task;
+        let (package, version) = task
+            .package
+            .as_ref()
+            .map_or(("", ""), |p| (p.name.as_str(), p.version.as_str()));
+        let (kernel, arch) = task
+            .kernel
+            .as_ref()
+            .map_or(("", ""), |k| (k.release.as_str(), k.arch.as_str()));
+        $level!(
+            dkms_package = package,
+            dkms_version = version,
+            dkms_kernel = kernel,
+            dkms_arch = arch,
+            dkms_job = task.id,
+            dkms_result = $result,
+            $($message)+
+        );
+    }};
+}
+
+fn what(task: &Task) -> String {
+    let package = task.package.as_ref().map(ToString::to_string);
+    let source = task.source.as_ref().map(|s| s.display().to_string());
+    let object = package.or(source).unwrap_or_default();
+    match &task.kernel {
+        Some(kernel) => format!("{} {object} for {}", task.operation.as_str(), kernel.release),
+        None => format!("{} {object}", task.operation.as_str()),
+    }
+}
+
+fn log_start(task: &Task) {
+    journal!(info, task, "", "{}: {}", what(task), task.reason);
+}
+
+fn log_event(task: &Task, event: &Event) {
+    match event {
+        Event::Note { text } => journal!(info, task, "", "{}: {text}", what(task)),
+        Event::Warning { text } => journal!(warn, task, "", "{}: {text}", what(task)),
+        Event::Phase { .. } | Event::Progress { .. } | Event::Log { .. } => {}
+    }
+}
+
+fn log_end(task: &Task, outcome: &Outcome) {
+    let result = outcome.verdict.as_str();
+    let reason = outcome.error.as_deref().unwrap_or_default();
+    let text = if reason.is_empty() { what(task) } else { format!("{}: {reason}", what(task)) };
+    match outcome.verdict {
+        Verdict::Failed | Verdict::Timeout => journal!(error, task, result, "failed: {text}"),
+        Verdict::Dependency => journal!(warn, task, result, "not tried: {text}"),
+        Verdict::Done | Verdict::Skipped | Verdict::Canceled => journal!(info, task, result, "{result}: {text}"),
+    }
+}
+
+/// The workers of finishing are known by their kernel.
+pub(crate) fn ended_command(task: &Task, outcome: Outcome) -> Command {
+    match (&task.operation, &task.kernel) {
+        (Operation::Finish, Some(kernel)) => Command::FinishEnded { kernel: kernel.clone(), outcome },
+        _ => Command::WorkerEnded { id: task.id, outcome },
+    }
+}
+
+/// Cancels by id need the workers by id.
+pub(crate) type Cancels = HashMap<u32, oneshot::Sender<()>>;

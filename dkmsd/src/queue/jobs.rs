@@ -1,0 +1,396 @@
+//! The jobs there are, and what each event makes of them. Pure: it starts nothing and tells nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use dkms_core::event::{Event, Phase};
+use dkms_core::model::{KernelId, PackageId};
+use dkms_core::plan::{Action, Plan, Verb};
+
+use super::graph::{self, Claim, Node};
+use super::job::{Job, Operation, Outcome, State, Task, Verdict};
+
+/// The jobs.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    jobs: BTreeMap<u32, Job>,
+    last_id: u32,
+    /// Kernels whose depmod runs, with the jobs it finishes.
+    finishing: BTreeMap<KernelId, Vec<u32>>,
+}
+
+/// Why a cancel was not heeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotCanceled {
+    /// There is no such job.
+    NoSuchJob,
+    /// Its modules are being swapped.
+    Busy,
+}
+
+/// What is to follow from a cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancel {
+    /// It was queued, and is over.
+    Over,
+    /// Its worker has to be ended.
+    EndWorker,
+}
+
+impl Jobs {
+    /// Every job, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, id: u32) -> Option<&Job> {
+        self.jobs.get(&id)
+    }
+
+    /// Whether anything is queued or runs.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.jobs.is_empty() && self.finishing.is_empty()
+    }
+
+    /// Queues a task, or finds the job that already does it. The flag says whether it is new.
+    pub fn enqueue(&mut self, mut task: Task, after: Vec<u32>, planned: bool) -> (u32, bool) {
+        let same = self.jobs.values_mut().find(|job| {
+            matches!(job.state, State::Queued | State::Running) && job.task.same_work(&task)
+        });
+        if let Some(job) = same {
+            // What a person asks for stays, whatever the next plan says.
+            job.planned &= planned;
+            if task.by_hand && job.state == State::Queued {
+                job.task.by_hand = true;
+                job.task.uid = task.uid;
+            }
+            return (job.task.id, false);
+        }
+        self.last_id = self.last_id.wrapping_add(1).max(1);
+        let id = self.last_id;
+        task.id = id;
+        let job = Job {
+            task,
+            state: State::Queued,
+            phase: Phase::Waiting,
+            progress: None,
+            log: None,
+            started: None,
+            after,
+            planned,
+        };
+        self.jobs.insert(id, job);
+        (id, true)
+    }
+
+    /// Takes a plan: queues what is due and not queued yet, and takes out what was planned before and is due no more.
+    /// Gives the new jobs and those that left.
+    pub fn take_plan(&mut self, plan: &Plan) -> (Vec<u32>, Vec<u32>) {
+        let (mut ids, mut new) = (Vec::with_capacity(plan.actions.len()), Vec::new());
+        for action in &plan.actions {
+            let after = action.after.iter().filter_map(|place| ids.get(*place).copied()).collect();
+            let (id, created) = self.enqueue(task_of(action), after, true);
+            ids.push(id);
+            if created {
+                new.push(id);
+            }
+        }
+        let due: BTreeSet<u32> = ids.into_iter().collect();
+        let gone: Vec<u32> = self
+            .jobs
+            .values()
+            .filter(|job| job.planned && job.state == State::Queued && !due.contains(&job.task.id))
+            .map(|job| job.task.id)
+            .collect();
+        for id in &gone {
+            self.end(*id, Outcome::because(Verdict::Canceled, "it is no longer due"));
+        }
+        (new, gone)
+    }
+
+    /// The jobs whose workers are to be started now; they count as running from here on.
+    pub fn start_ready(&mut self, max_running: usize) -> Vec<Task> {
+        let nodes = |wanted: fn(&State) -> bool| -> Vec<Node> {
+            self.jobs.values().filter(|job| wanted(&job.state)).filter_map(node).collect()
+        };
+        let waiting = nodes(|state| *state == State::Queued);
+        let running = nodes(|state| matches!(state, State::Running | State::Canceling));
+        let room = max_running.saturating_sub(running.len());
+        let start = graph::ready(&waiting, &running, room);
+        start.into_iter().filter_map(|id| self.start(id)).collect()
+    }
+
+    fn start(&mut self, id: u32) -> Option<Task> {
+        let job = self.jobs.get_mut(&id)?;
+        job.state = State::Running;
+        job.started = Some(Instant::now());
+        Some(job.task.clone())
+    }
+
+    /// The kernels whose depmod is due: something was placed for them, and nothing that touches them waits or runs.
+    pub fn finish_ready(&mut self) -> Vec<Task> {
+        let mut placed: BTreeMap<KernelId, Vec<u32>> = BTreeMap::new();
+        let mut busy: BTreeSet<&KernelId> = BTreeSet::new();
+        for job in self.jobs.values() {
+            let Some(kernel) = &job.task.kernel else { continue };
+            match &job.state {
+                State::Placed(_) => placed.entry(kernel.clone()).or_default().push(job.task.id),
+                State::Ended(_) => {}
+                _ if job.task.operation.touches_kernel() => {
+                    busy.insert(kernel);
+                }
+                _ => {}
+            }
+        }
+        placed.retain(|kernel, _| !busy.contains(kernel) && !self.finishing.contains_key(kernel));
+        let mut tasks = Vec::new();
+        for (kernel, ids) in placed {
+            let batch: Vec<PackageId> =
+                ids.iter().filter_map(|id| self.jobs.get(id)?.task.package.clone()).collect();
+            tasks.push(Task {
+                id: 0,
+                operation: Operation::Finish,
+                package: None,
+                source: None,
+                kernel: Some(kernel.clone()),
+                batch,
+                force: false,
+                by_hand: false,
+                uid: 0,
+                reason: "every install of this kernel stands".into(),
+            });
+            for id in &ids {
+                if let Some(job) = self.jobs.get_mut(id) {
+                    job.phase = Phase::Depmod;
+                }
+            }
+            self.finishing.insert(kernel, ids);
+        }
+        tasks
+    }
+
+    /// A worker told something. Gives whether anybody should hear of it.
+    pub fn told(&mut self, id: u32, event: &Event) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else { return false };
+        match event {
+            Event::Phase { phase } => {
+                job.phase = *phase;
+                if *phase != Phase::Building {
+                    job.progress = None;
+                }
+            }
+            Event::Progress { done } => job.progress = Some(done.clamp(0.0, 1.0)),
+            Event::Log { path } => job.log = Some(path.clone()),
+            Event::Note { .. } | Event::Warning { .. } => return false,
+        }
+        true
+    }
+
+    /// A worker ended. What it placed waits for depmod; everything else is over. Gives the jobs that are over,
+    /// those that needed it among them.
+    pub fn worker_ended(&mut self, id: u32, outcome: Outcome) -> Vec<u32> {
+        let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
+        if outcome.placed && outcome.verdict == Verdict::Done {
+            job.state = State::Placed(outcome);
+            return Vec::new();
+        }
+        let failed = !matches!(outcome.verdict, Verdict::Done | Verdict::Skipped);
+        self.end(id, outcome);
+        let mut over = vec![id];
+        if failed {
+            self.fail_dependents(id, &mut over);
+        }
+        over
+    }
+
+    fn fail_dependents(&mut self, id: u32, over: &mut Vec<u32>) {
+        let name = self.jobs.get(&id).and_then(|j| j.task.package.clone()).map_or_else(String::new, |p| p.to_string());
+        let dependents: Vec<u32> = self
+            .jobs
+            .values()
+            .filter(|job| job.state == State::Queued && job.after.contains(&id))
+            .map(|job| job.task.id)
+            .collect();
+        for dependent in dependents {
+            self.end(dependent, Outcome::because(Verdict::Dependency, format!("it needs {name}, which failed")));
+            over.push(dependent);
+            self.fail_dependents(dependent, over);
+        }
+    }
+
+    /// depmod of a kernel ended. Gives the jobs that are over.
+    pub fn finish_ended(&mut self, kernel: &KernelId, outcome: &Outcome) -> Vec<u32> {
+        let ids = self.finishing.remove(kernel).unwrap_or_default();
+        for id in &ids {
+            let Some(State::Placed(placed)) = self.jobs.get(id).map(|job| &job.state) else { continue };
+            let own = if outcome.verdict == Verdict::Done {
+                placed.clone()
+            } else {
+                Outcome { log: placed.log.clone(), ..outcome.clone() }
+            };
+            self.end(*id, own);
+        }
+        ids
+    }
+
+    /// Cancels a job.
+    ///
+    /// # Errors
+    /// When there is no such job, or it is past the point of return.
+    pub fn cancel(&mut self, id: u32) -> Result<Cancel, NotCanceled> {
+        let job = self.jobs.get_mut(&id).ok_or(NotCanceled::NoSuchJob)?;
+        match job.state {
+            State::Ended(_) => Err(NotCanceled::NoSuchJob),
+            State::Canceling => Ok(Cancel::EndWorker),
+            _ if !job.cancelable() => Err(NotCanceled::Busy),
+            State::Queued => {
+                self.end(id, Outcome::because(Verdict::Canceled, "canceled before it started"));
+                Ok(Cancel::Over)
+            }
+            _ => {
+                job.state = State::Canceling;
+                Ok(Cancel::EndWorker)
+            }
+        }
+    }
+
+    /// Forgets a job that is over.
+    pub fn remove_ended(&mut self, id: u32) -> Option<(Job, Outcome)> {
+        match self.jobs.get(&id)?.state.clone() {
+            State::Ended(outcome) => Some((self.jobs.remove(&id)?, outcome)),
+            _ => None,
+        }
+    }
+
+    fn end(&mut self, id: u32, outcome: Outcome) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.state = State::Ended(outcome);
+        }
+    }
+}
+
+fn node(job: &Job) -> Option<Node> {
+    let package = match (&job.task.package, &job.task.source) {
+        (Some(package), _) => package.name.clone(),
+        // A folder to add: what it holds is not known yet, and adding takes the tree's own locks.
+        (None, _) => dkms_core::model::PackageName::new(format!("job {}", job.task.id)).ok()?,
+    };
+    let kernel = job.task.kernel.as_ref().map(|k| k.release.clone());
+    let rank = u32::from(!job.task.by_hand);
+    Some(Node { id: job.task.id, claim: Claim { package, kernel }, after: job.after.clone(), rank })
+}
+
+fn task_of(action: &Action) -> Task {
+    let (operation, kernel) = match &action.verb {
+        Verb::Add => (Operation::Add, None),
+        Verb::Install(kernel) => (Operation::Install, Some(kernel.clone())),
+        Verb::Clean(kernel) => (Operation::Clean, Some(kernel.clone())),
+    };
+    Task {
+        id: 0,
+        operation,
+        package: Some(action.package.clone()),
+        source: None,
+        kernel,
+        batch: Vec::new(),
+        force: false,
+        by_hand: false,
+        uid: 0,
+        reason: action.reason.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel() -> KernelId {
+        KernelId::new("6.1", "x86_64").unwrap()
+    }
+
+    fn install(name: &str, after: Vec<usize>) -> Action {
+        Action {
+            verb: Verb::Install(kernel()),
+            package: PackageId::new(name, "1").unwrap(),
+            reason: "new".into(),
+            after,
+        }
+    }
+
+    fn plan(actions: Vec<Action>) -> Plan {
+        Plan { rows: Vec::new(), actions }
+    }
+
+    fn placed() -> Outcome {
+        Outcome { verdict: Verdict::Done, code: 0, error: None, placed: true, ..Outcome::because(Verdict::Done, "") }
+    }
+
+    fn failed() -> Outcome {
+        Outcome::because(Verdict::Failed, "no")
+    }
+
+    #[test]
+    fn the_same_work_is_queued_once() {
+        let mut jobs = Jobs::default();
+        let due = plan(vec![install("a", vec![])]);
+        assert_eq!(jobs.take_plan(&due).0, [1]);
+        assert_eq!(jobs.take_plan(&due), (vec![], vec![]));
+        jobs.start_ready(9);
+        assert_eq!(jobs.take_plan(&due), (vec![], vec![]), "a running job is the same work");
+    }
+
+    #[test]
+    fn what_is_due_no_more_leaves_unless_a_person_wants_it() {
+        let mut jobs = Jobs::default();
+        jobs.take_plan(&plan(vec![install("a", vec![]), install("b", vec![])]));
+        let mut wish = task_of(&install("b", vec![]));
+        wish.by_hand = true;
+        assert_eq!(jobs.enqueue(wish, vec![], false), (2, false));
+        assert_eq!(jobs.take_plan(&plan(vec![])).1, [1]);
+        assert_eq!(jobs.get(2).unwrap().state, State::Queued);
+    }
+
+    #[test]
+    fn depmod_waits_for_every_install_of_the_kernel_and_ends_them_all() {
+        let mut jobs = Jobs::default();
+        jobs.take_plan(&plan(vec![install("a", vec![]), install("b", vec![])]));
+        assert_eq!(jobs.start_ready(9).len(), 2);
+        assert_eq!(jobs.worker_ended(1, placed()), [0; 0]);
+        assert_eq!(jobs.finish_ready(), [], "b still runs");
+        assert_eq!(jobs.worker_ended(2, placed()), [0; 0]);
+        let finish = jobs.finish_ready();
+        assert_eq!(finish[0].batch.len(), 2);
+        assert_eq!(jobs.finish_ready(), [], "once");
+        assert_eq!(jobs.finish_ended(&kernel(), &failed()), [1, 2]);
+        assert_eq!(jobs.remove_ended(1).unwrap().1.verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn a_dependent_starts_once_its_dependency_stands_and_fails_with_it() {
+        let mut jobs = Jobs::default();
+        jobs.take_plan(&plan(vec![install("a", vec![]), install("b", vec![0]), install("c", vec![1])]));
+        assert_eq!(jobs.start_ready(9).len(), 1);
+        jobs.worker_ended(1, placed());
+        assert_eq!(jobs.start_ready(9)[0].id, 2);
+        assert_eq!(jobs.worker_ended(2, failed()), [2, 3]);
+        assert_eq!(jobs.remove_ended(3).unwrap().1.verdict, Verdict::Dependency);
+        assert_eq!(jobs.finish_ready().len(), 1, "what stands is finished all the same");
+    }
+
+    #[test]
+    fn cancel_ends_what_can_be_ended() {
+        let mut jobs = Jobs::default();
+        jobs.take_plan(&plan(vec![install("a", vec![]), install("b", vec![0])]));
+        jobs.start_ready(1);
+        assert_eq!(jobs.cancel(2), Ok(Cancel::Over));
+        jobs.told(1, &Event::Phase { phase: Phase::Installing });
+        assert_eq!(jobs.cancel(1), Err(NotCanceled::Busy));
+        jobs.told(1, &Event::Phase { phase: Phase::Building });
+        assert_eq!(jobs.cancel(1), Ok(Cancel::EndWorker));
+        assert_eq!(jobs.get(1).unwrap().state, State::Canceling);
+        assert_eq!(jobs.cancel(7), Err(NotCanceled::NoSuchJob));
+    }
+}

@@ -1,0 +1,14 @@
+//! The queue: what is to be done, in which order, by whom.
+//!
+//! * [`job`]: what a job is, and what travels to its worker and back.
+//! * [`graph`]: pure: which jobs may start now.
+//! * [`jobs`]: pure: the jobs there are, and what each event makes of them.
+//! * [`coordinator`]: the one task that owns the jobs; starts workers, publishes what changed.
+//!
+//! Everybody else holds a sender: the bus asks, the reconciler hands in plans, workers report. The coordinator's channel
+//! is bounded, so that a flood of requests waits at its source; workers' events go through the same one.
+
+pub mod coordinator;
+pub mod graph;
+pub mod job;
+pub mod jobs;
