@@ -97,6 +97,17 @@ pub enum Error {
         problems: Vec<String>,
     },
 
+    /// A setting of our own is not understood.
+    #[error("{}:{line}: {why}", path.display())]
+    BadSettings {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong, and what to write instead.
+        why: String,
+    },
+
     /// dkms.conf could not be evaluated at all.
     #[error("{}: cannot be evaluated: {why}", path.display())]
     Evaluation {
@@ -316,7 +327,12 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Io { .. } | Self::Program { .. } | Self::Name(_) | Self::NotRoot { .. } | Self::Canceled => 1,
+            Self::Io { .. }
+            | Self::Program { .. }
+            | Self::Name(_)
+            | Self::NotRoot { .. }
+            | Self::Canceled
+            | Self::BadSettings { .. } => 1,
             Self::NoSource { .. } => 2,
             Self::AlreadyAdded { .. } | Self::NotAdded { .. } => 3,
             Self::NoConf { .. } | Self::Broken { .. } => 4,

@@ -1,1 +1,264 @@
-//! See the map in lib.rs.
+//! framework.conf (dkms-contract.md §4) and dkmsd.toml: what an administrator decides.
+
+mod daemon;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use daemon::{DaemonSettings, PackageSettings};
+
+use crate::conf::{ConfFile, Evaluator};
+use crate::error::{Error, IoContext, Result};
+use crate::layout::Layout;
+use crate::model::{KernelRelease, PackageName};
+
+/// The names of framework.conf that take effect; whatever else it assigns stays in it.
+const NAMES: &[&str] = &[
+    "source_tree",
+    "dkms_tree",
+    "install_tree",
+    "tmp_location",
+    "verbose",
+    "symlink_modules",
+    "autoinstall_all_kernels",
+    "modprobe_on_install",
+    "parallel_jobs",
+    "compress_gzip_opts",
+    "compress_xz_opts",
+    "compress_zstd_opts",
+    "build_environment",
+    "post_transaction",
+    "sign_file",
+    "mok_signing_key",
+    "mok_certificate",
+    "try_sign_modules",
+    "continue_on_error",
+];
+
+/// Stands for the kernel in settings, until [`PerKernel::for_kernel`] puts one in.
+const KERNEL: &str = "$kernelver";
+
+/// Whether modules are signed, where the kernel's configuration wants signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TrySign {
+    /// Always.
+    Yes,
+    /// Never.
+    No,
+    /// Unless this is a chroot.
+    #[default]
+    NotInChroot,
+}
+
+/// A setting in which `$kernelver` may stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerKernel(String);
+
+impl PerKernel {
+    /// The setting for one kernel.
+    #[must_use]
+    pub fn for_kernel(&self, kernel: &KernelRelease) -> String {
+        self.0.replace(KERNEL, kernel.as_str())
+    }
+}
+
+/// Every setting, with its default where none was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    root: PathBuf,
+    /// `source_tree`, as seen from inside the root.
+    pub source_tree: Option<PathBuf>,
+    /// `dkms_tree`, likewise.
+    pub dkms_tree: Option<PathBuf>,
+    /// `install_tree`, likewise.
+    pub install_tree: Option<PathBuf>,
+    /// `tmp_location`: where temporary folders go; `/tmp` by default.
+    pub tmp_location: PathBuf,
+    /// `verbose`.
+    pub verbose: bool,
+    /// `symlink_modules`: link modules into the kernel's folder, copy none.
+    pub symlink_modules: bool,
+    /// `autoinstall_all_kernels`: a package is built for every kernel, not only the running and the newest.
+    pub autoinstall_all_kernels: bool,
+    /// `modprobe_on_install`.
+    pub modprobe_on_install: bool,
+    /// `parallel_jobs`, from the environment where framework.conf has none; 0: no limit; none: a job a CPU.
+    pub parallel_jobs: Option<u32>,
+    /// `compress_gzip_opts`, as words.
+    pub compress_gzip_opts: Vec<String>,
+    /// `compress_xz_opts`, as words.
+    pub compress_xz_opts: Vec<String>,
+    /// `compress_zstd_opts`, as words.
+    pub compress_zstd_opts: Vec<String>,
+    /// `build_environment`: a file of variables for builds.
+    pub build_environment: Option<PathBuf>,
+    /// `post_transaction`: a command that runs when something was changed.
+    pub post_transaction: Option<PerKernel>,
+    /// `sign_file`.
+    pub sign_file: Option<PerKernel>,
+    /// `mok_signing_key`: a path or a `pkcs11:` URI.
+    pub mok_signing_key: Option<PerKernel>,
+    /// `mok_certificate`.
+    pub mok_certificate: Option<PerKernel>,
+    /// `try_sign_modules`.
+    pub try_sign_modules: TrySign,
+    /// `continue_on_error`: go on with the next kernel when a build failed; true by default.
+    pub continue_on_error: bool,
+    /// `[daemon]` of dkmsd.toml.
+    pub daemon: DaemonSettings,
+    /// `[package.NAME]` of dkmsd.toml.
+    pub packages: BTreeMap<PackageName, PackageSettings>,
+}
+
+impl Settings {
+    /// Reads the settings below a root.
+    ///
+    /// # Errors
+    /// When a file cannot be read or evaluated, or a setting is not understood: with the file and what to write.
+    pub fn load(layout_root: &Path) -> Result<Self> {
+        let layout = Layout::under(layout_root);
+        let files = framework_files(&layout)?;
+        let mut preset = vec![("kernelver", KERNEL.to_owned())];
+        preset.extend(std::env::var("parallel_jobs").ok().map(|jobs| ("parallel_jobs", jobs)));
+        let environment_jobs = preset.get(1).map(|(_, jobs)| jobs.clone());
+        let mut values = if files.is_empty() {
+            BTreeMap::new()
+        } else {
+            Evaluator::new(&layout).variables(&files, NAMES, preset)?
+        };
+        if let Some(jobs) = environment_jobs {
+            values.entry("parallel_jobs".to_owned()).or_insert(jobs);
+        }
+        let (daemon, packages) = daemon::load(&layout.config_dir().join("dkmsd.toml"))?;
+        Self::from_values(layout_root, &layout, values, daemon, packages)
+    }
+
+    fn from_values(
+        root: &Path,
+        layout: &Layout,
+        mut values: BTreeMap<String, String>,
+        daemon: DaemonSettings,
+        packages: BTreeMap<PackageName, PackageSettings>,
+    ) -> Result<Self> {
+        values.retain(|_, value| !value.is_empty());
+        let mut take = |name: &str| values.remove(name);
+        let mut problems = Vec::new();
+        let mut tree = |name: &str, value: Option<String>| {
+            let path = value.map(PathBuf::from)?;
+            if path.is_absolute() {
+                return Some(path);
+            }
+            problems.push(format!("{name}=\"{}\" is not a full path; write one that begins with /", path.display()));
+            None
+        };
+        let source_tree = tree("source_tree", take("source_tree"));
+        let dkms_tree = tree("dkms_tree", take("dkms_tree"));
+        let install_tree = tree("install_tree", take("install_tree"));
+        let tmp_location = tree("tmp_location", take("tmp_location")).unwrap_or_else(|| PathBuf::from("/tmp"));
+        let build_environment = tree("build_environment", take("build_environment"));
+        let parallel_jobs = take("parallel_jobs").and_then(|jobs| {
+            let number = jobs.parse().ok();
+            if number.is_none() {
+                problems.push(format!("parallel_jobs=\"{jobs}\" is not a number; write one, 0 for no limit"));
+            }
+            number
+        });
+        let try_sign_modules = match take("try_sign_modules").as_deref() {
+            None | Some("not_in_chroot") => TrySign::NotInChroot,
+            Some("true") => TrySign::Yes,
+            Some("false") => TrySign::No,
+            Some(other) => {
+                problems.push(format!("try_sign_modules=\"{other}\"; write true, false or not_in_chroot"));
+                TrySign::default()
+            }
+        };
+        let words = |value: Option<String>| {
+            value.map(|v| v.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
+        };
+        let settings = Self {
+            root: root.to_owned(),
+            source_tree,
+            dkms_tree,
+            install_tree,
+            tmp_location,
+            verbose: is_true(take("verbose")).unwrap_or(false),
+            symlink_modules: is_true(take("symlink_modules")).unwrap_or(false),
+            autoinstall_all_kernels: is_true(take("autoinstall_all_kernels")).unwrap_or(false),
+            modprobe_on_install: is_true(take("modprobe_on_install")).unwrap_or(false),
+            parallel_jobs,
+            compress_gzip_opts: words(take("compress_gzip_opts")),
+            compress_xz_opts: words(take("compress_xz_opts")),
+            compress_zstd_opts: words(take("compress_zstd_opts")),
+            build_environment,
+            post_transaction: take("post_transaction").map(PerKernel),
+            sign_file: take("sign_file").map(PerKernel),
+            mok_signing_key: take("mok_signing_key").map(PerKernel),
+            mok_certificate: take("mok_certificate").map(PerKernel),
+            try_sign_modules,
+            continue_on_error: is_true(take("continue_on_error")).unwrap_or(true),
+            daemon,
+            packages,
+        };
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(Error::BadConf { path: layout.config_dir().join("framework.conf"), problems })
+        }
+    }
+
+    /// Where everything lies, with the trees that were set.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout::under(&self.root).with_trees(
+            self.source_tree.clone(),
+            self.dkms_tree.clone(),
+            self.install_tree.clone(),
+        )
+    }
+
+    /// What was set for one package.
+    #[must_use]
+    pub fn package(&self, name: &PackageName) -> PackageSettings {
+        self.packages.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// framework.conf, then framework.conf.d/*.conf by name; those that exist.
+fn framework_files(layout: &Layout) -> Result<Vec<ConfFile>> {
+    let main = layout.config_dir().join("framework.conf");
+    let more = layout.config_dir().join("framework.conf.d");
+    let mut paths = Vec::new();
+    match fs::read_dir(&more) {
+        Ok(folder) => {
+            for entry in folder {
+                let path = entry.at("read", &more)?.path();
+                let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+                if !hidden && path.extension().is_some_and(|e| e == "conf") {
+                    paths.push(path);
+                }
+            }
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e).at("read", &more),
+    }
+    paths.sort();
+    paths.insert(0, main);
+    let mut files = Vec::new();
+    for path in paths {
+        match fs::read(&path) {
+            Ok(text) => files.push(ConfFile { path, text }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).at("read", &path),
+        }
+    }
+    Ok(files)
+}
+
+/// A switch of framework.conf: set and not a word for no.
+fn is_true(value: Option<String>) -> Option<bool> {
+    value.map(|v| !["no", "false", "0", "n", "off"].contains(&v.to_ascii_lowercase().as_str()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,27 +1,198 @@
 //! dkms.conf: from text to values to a validated [`Recipe`] for one kernel (dkms-contract.md §3).
 //!
-//! The caller never learns whether the native evaluator or bash answered: [`Evaluator`] is the only door.
+//! The caller never learns whether the native evaluator or bash answered: [`Evaluator`] is the only door, and
+//! [`ConfLoader`] the way most take, since it finds the overrides and evaluates nothing twice.
 
+mod bash;
+pub mod directive;
+pub mod ere;
+mod loader;
 pub mod recipe;
+mod values;
 pub mod version;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
-
+pub use loader::{ConfLoader, Loaded, Request};
 pub use recipe::{ModuleRecipe, Recipe};
+use values::Collector;
+pub use values::{Value, Values};
 
-/// What a directive was set to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Value {
-    /// `NAME=text`.
-    Scalar(String),
-    /// `NAME[i]=text`; may be sparse.
-    Array(BTreeMap<u32, String>),
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::model::KernelId;
+
+/// The longest dkms.conf or override that is read, in bytes. Real ones have a few kilobytes.
+pub const MAX_CONF: usize = 1 << 20;
+
+/// One file of bash code: a dkms.conf, or an override of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfFile {
+    /// Where it lies; named in errors, and what `$BASH_SOURCE` is.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: Vec<u8>,
 }
 
-/// Every directive that was set, after the second expansion.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Values(pub BTreeMap<String, Value>);
+/// What a dkms.conf is evaluated with: the files in their order, and the variables it sees (dkms-contract.md §3).
+#[derive(Debug, Clone)]
+pub struct EvalInput<'a> {
+    /// dkms.conf, then its overrides in their order.
+    pub files: &'a [ConfFile],
+    /// `--directive NAME=VALUE`: these have the last word.
+    pub directives: &'a [(String, String)],
+    /// `$kernelver` and `$arch`.
+    pub kernel: &'a KernelId,
+    /// `$module`.
+    pub module: Option<&'a str>,
+    /// `$module_version`.
+    pub module_version: Option<&'a str>,
+    /// `$kernel_source_dir`.
+    pub kernel_source_dir: &'a Path,
+    /// `$dkms_tree`.
+    pub dkms_tree: &'a Path,
+    /// `$source_tree`.
+    pub source_tree: &'a Path,
+    /// `$install_tree`.
+    pub install_tree: &'a Path,
+    /// `$parallel_jobs`.
+    pub parallel_jobs: u32,
+}
+
+/// A name, an index as bash gave it, and a text.
+type Entry = (String, String, String);
+
+/// The caller's scope: what a file sees when it is read, and what its second expansion sees.
+#[derive(Debug, Clone)]
+struct Scope {
+    /// The names that take effect, in the order in which the second expansion reads them.
+    names: &'static [&'static str],
+    /// Variables that are preset.
+    vars: Vec<(&'static str, String)>,
+    /// What earlier files set.
+    entries: Vec<Entry>,
+}
+
+impl Scope {
+    fn new(input: &EvalInput<'_>) -> Self {
+        let path = |p: &Path| p.to_string_lossy().into_owned();
+        let mut vars = vec![
+            ("kernelver", input.kernel.release.to_string()),
+            ("arch", input.kernel.arch.to_string()),
+            ("kernel_source_dir", path(input.kernel_source_dir)),
+            ("dkms_tree", path(input.dkms_tree)),
+            ("source_tree", path(input.source_tree)),
+            ("install_tree", path(input.install_tree)),
+            ("parallel_jobs", input.parallel_jobs.to_string()),
+        ];
+        vars.extend(input.module.map(|m| ("module", m.to_owned())));
+        vars.extend(input.module_version.map(|v| ("module_version", v.to_owned())));
+        Self { names: directive::DIRECTIVES, vars, entries: Vec::new() }
+    }
+}
+
+/// How often which evaluator answered, one a file.
+#[derive(Debug, Default)]
+struct Counters {
+    native: AtomicU64,
+    bash: AtomicU64,
+}
+
+/// Evaluates bash code as bash does, natively where the answer is certain.
+#[derive(Debug, Clone)]
+pub struct Evaluator {
+    layout: Layout,
+    counters: Arc<Counters>,
+}
+
+impl Evaluator {
+    /// An evaluator for one root.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self { layout: layout.clone(), counters: Arc::default() }
+    }
+
+    /// What every directive is set to at the end.
+    ///
+    /// # Errors
+    /// When a file is too long, is not text, or bash does not get to its end in the time and space it has.
+    pub fn evaluate(&self, input: &EvalInput<'_>) -> Result<Values> {
+        let mut scope = Scope::new(input);
+        self.read_files(&mut scope, input.files)?;
+        if !input.directives.is_empty() {
+            let extra = directive_lines(input.directives)?;
+            scope.entries = self.round(&scope, None, &extra)?;
+        }
+        let mut values = Collector::default();
+        for (name, index, text) in &scope.entries {
+            values.put(name, index, text);
+        }
+        Ok(values.finish())
+    }
+
+    /// Variables of other files than dkms.conf that are bash too (framework.conf): the named ones, and no others.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub fn variables(
+        &self,
+        files: &[ConfFile],
+        names: &'static [&'static str],
+        preset: Vec<(&'static str, String)>,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut scope = Scope { names, vars: preset, entries: Vec::new() };
+        self.read_files(&mut scope, files)?;
+        let first = scope.entries.into_iter().filter(|(_, index, _)| index == "0");
+        Ok(first.map(|(name, _, text)| (name, text)).collect())
+    }
+
+    fn read_files(&self, scope: &mut Scope, files: &[ConfFile]) -> Result<()> {
+        for file in files {
+            let fail = |why: String| Error::Evaluation { path: file.path.clone(), why };
+            if file.text.len() > MAX_CONF {
+                return Err(fail(format!("it is longer than {} KiB", MAX_CONF >> 10)));
+            }
+            if file.text.contains(&0) {
+                return Err(fail("it is not text: it holds a NUL byte".to_owned()));
+            }
+            scope.entries = self.round(scope, Some(file), "")?;
+        }
+        Ok(())
+    }
+
+    /// How many files were evaluated natively, and how many by bash, since the evaluator was made.
+    #[must_use]
+    pub fn answered(&self) -> (u64, u64) {
+        (self.counters.native.load(Ordering::Relaxed), self.counters.bash.load(Ordering::Relaxed))
+    }
+
+    fn round(&self, scope: &Scope, file: Option<&ConfFile>, extra: &str) -> Result<Vec<Entry>> {
+        self.counters.bash.fetch_add(1, Ordering::Relaxed);
+        bash::read(&self.layout, scope, file, extra)
+    }
+}
+
+/// `--directive` as lines of the second expansion.
+fn directive_lines(directives: &[(String, String)]) -> Result<String> {
+    let mut lines = String::new();
+    for (name, value) in directives {
+        let (bare, index) = match name.strip_suffix(']').and_then(|n| n.split_once('[')) {
+            Some((bare, index)) => (bare, Some(index)),
+            None => (name.as_str(), None),
+        };
+        if !directive::is_directive(bare) || index.is_some_and(|i| i.parse::<u32>().is_err()) {
+            return Err(Error::BadConf {
+                path: PathBuf::from("--directive"),
+                problems: vec![format!("{name} is not a directive of dkms.conf; write NAME=VALUE or NAME[0]=VALUE")],
+            });
+        }
+        lines.push_str(&format!("{name}=\"{value}\"\n"));
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod corpus_tests;

@@ -1,0 +1,75 @@
+//! Real files against what bash made of them. Skipped, loudly, where the files are not: `DKMSD_CORPUS` names the folder
+//! with `conf` and `truth`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Deserialize)]
+struct Truth {
+    conf: PathBuf,
+    kernel: String,
+    arch: String,
+    package: Option<String>,
+    version: Option<String>,
+    values: Values,
+    machine_dependent: BTreeSet<String>,
+}
+
+fn corpus() -> Option<PathBuf> {
+    let folder = std::env::var_os("DKMSD_CORPUS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus/dev"), PathBuf::from);
+    folder.join("truth").is_dir().then_some(folder)
+}
+
+#[test]
+#[allow(clippy::print_stderr)] // The share is what this test is run for.
+fn real_files_have_the_values_that_bash_gives_them() {
+    let Some(folder) = corpus() else {
+        eprintln!("SKIPPED: no corpus; name its folder in DKMSD_CORPUS");
+        return;
+    };
+    let mut truths: Vec<_> = fs::read_dir(folder.join("truth")).unwrap().map(|e| e.unwrap().path()).collect();
+    truths.sort();
+    assert!(!truths.is_empty());
+    let evaluator = Evaluator::new(&Layout::default());
+    let mut wrong = Vec::new();
+    for path in &truths {
+        let truth: Truth = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let conf = folder.join(&truth.conf);
+        let kernel = KernelId::new(&truth.kernel, &truth.arch).unwrap();
+        let before = evaluator.answered().1;
+        let values = evaluator.evaluate(&EvalInput {
+            files: &[ConfFile { text: fs::read(&conf).unwrap(), path: conf.clone() }],
+            directives: &[],
+            kernel: &kernel,
+            module: truth.package.as_deref(),
+            module_version: truth.version.as_deref(),
+            kernel_source_dir: &Path::new("/lib/modules").join(&truth.kernel).join("build"),
+            dkms_tree: Path::new("/var/lib/dkms"),
+            source_tree: Path::new("/usr/src"),
+            install_tree: Path::new("/lib/modules"),
+            parallel_jobs: 4,
+        });
+        if evaluator.answered().1 > before && std::env::var_os("DKMSD_CORPUS_VERBOSE").is_some() {
+            eprintln!("bash: {} {}", conf.display(), truth.kernel);
+        }
+        match values {
+            Ok(mut values) => {
+                values.0.retain(|name, _| !truth.machine_dependent.contains(name));
+                if values != truth.values {
+                    wrong.push(format!("{}:\n  wanted {:?}\n  got    {:?}", path.display(), truth.values, values));
+                }
+            }
+            Err(e) => wrong.push(format!("{}: {e}", path.display())),
+        }
+    }
+    let (native, bash) = evaluator.answered();
+    let share = native as f64 * 100.0 / truths.len() as f64;
+    eprintln!("{} files: {native} natively ({share:.1} %), {bash} by bash, {} wrong", truths.len(), wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,246 @@
+//! From a source folder to a [`Recipe`]: finds dkms.conf and its overrides, and evaluates nothing twice.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use super::recipe::{Recipe, RecipeInput};
+use super::{ConfFile, EvalInput, Evaluator, MAX_CONF, Values};
+use crate::error::{Error, IoContext, Result};
+use crate::host::kconfig::KernelConfig;
+use crate::layout::Layout;
+use crate::model::{KernelId, PackageId};
+
+/// The most evaluations that are remembered; all are forgotten when there would be more.
+const REMEMBERED: usize = 50_000;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The folder that holds dkms.conf.
+    pub source: &'a Path,
+    /// Which package it should be, when that is known: presets `$module` and `$module_version`, and finds overrides.
+    pub package: Option<&'a PackageId>,
+    /// The kernel to evaluate for.
+    pub kernel: &'a KernelId,
+    /// Whether a broken rule is an error (add, build, install) or is read around (uninstall, unbuild, remove).
+    pub strict: bool,
+    /// `--directive NAME=VALUE`.
+    pub directives: &'a [(String, String)],
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The package for this kernel, checked.
+    pub recipe: Recipe,
+    /// The values it was made from.
+    pub values: Values,
+    /// SHA-256 of the values, in hex.
+    pub digest: String,
+}
+
+/// Loads dkms.conf files; to be shared between threads.
+#[derive(Debug)]
+pub struct ConfLoader {
+    layout: Layout,
+    evaluator: Evaluator,
+    parallel_jobs: u32,
+    values: Mutex<HashMap<[u8; 32], Arc<Values>>>,
+    configs: Mutex<HashMap<PathBuf, (Stamp, Arc<Config>)>>,
+}
+
+#[derive(Debug)]
+struct Config {
+    config: KernelConfig,
+    digest: [u8; 32],
+}
+
+/// Tells a file from what was at its path before.
+type Stamp = Option<(u64, u64, SystemTime)>;
+
+impl ConfLoader {
+    /// A loader for one root.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        Self {
+            layout: layout.clone(),
+            evaluator: Evaluator::new(layout),
+            parallel_jobs: cpus,
+            values: Mutex::default(),
+            configs: Mutex::default(),
+        }
+    }
+
+    /// Sets `$parallel_jobs`, which is else the number of CPUs.
+    #[must_use]
+    pub fn with_parallel_jobs(mut self, jobs: u32) -> Self {
+        self.parallel_jobs = jobs;
+        self
+    }
+
+    /// The evaluator behind it.
+    #[must_use]
+    pub fn evaluator(&self) -> &Evaluator {
+        &self.evaluator
+    }
+
+    /// Reads a package's dkms.conf and its overrides for a kernel.
+    ///
+    /// # Errors
+    /// When there is no dkms.conf, it cannot be evaluated, or (strict) it breaks a rule or is not the package asked for.
+    pub fn load(&self, request: &Request<'_>) -> Result<Loaded> {
+        let path = request.source.join("dkms.conf");
+        if !path.is_file() {
+            return Err(Error::NoConf { path });
+        }
+        let conf = read_file(path.clone())?;
+        let config = self.kernel_config(request.kernel);
+        let values = match request.package {
+            Some(package) => self.evaluate(vec![conf], Some(package), request, &config)?,
+            None => {
+                // A first reading says which package it is; the second sees that in $module and $module_version.
+                let first = self.evaluate_once(std::slice::from_ref(&conf), None, request, &config)?;
+                let named = (first.scalar("PACKAGE_NAME"), first.scalar("PACKAGE_VERSION"));
+                match (named.0.unwrap_or_default(), named.1.unwrap_or_default()) {
+                    (name, version) if !name.is_empty() && !version.is_empty() => match PackageId::new(name, version) {
+                        Ok(package) => self.evaluate(vec![conf], Some(&package), request, &config)?,
+                        Err(_) => first,
+                    },
+                    _ => first,
+                }
+            }
+        };
+        let recipe = Recipe::from_values(&RecipeInput {
+            values: &values,
+            kernel: request.kernel,
+            config: &config.config,
+            layout: &self.layout,
+            path: &path,
+            package: request.package,
+            strict: request.strict,
+        })?;
+        let values = Values::clone(&values);
+        Ok(Loaded { recipe, digest: values.digest(), values })
+    }
+
+    /// With the overrides that exist for this package and kernel.
+    fn evaluate(
+        &self,
+        mut files: Vec<ConfFile>,
+        package: Option<&PackageId>,
+        request: &Request<'_>,
+        config: &Config,
+    ) -> Result<Arc<Values>> {
+        if let Some(package) = package {
+            for path in self.layout.override_confs(package, request.kernel) {
+                if path.is_file() {
+                    files.push(read_file(path)?);
+                }
+            }
+        }
+        self.evaluate_once(&files, package, request, config)
+    }
+
+    fn evaluate_once(
+        &self,
+        files: &[ConfFile],
+        package: Option<&PackageId>,
+        request: &Request<'_>,
+        config: &Config,
+    ) -> Result<Arc<Values>> {
+        let kernel_source_dir = self.layout.kernel_source_inside(&request.kernel.release);
+        let input = EvalInput {
+            files,
+            directives: request.directives,
+            kernel: request.kernel,
+            module: package.map(|p| p.name.as_str()),
+            module_version: package.map(|p| p.version.as_str()),
+            kernel_source_dir: &kernel_source_dir,
+            dkms_tree: self.layout.dkms_tree_inside(),
+            source_tree: self.layout.source_tree_inside(),
+            install_tree: self.layout.install_tree_inside(),
+            parallel_jobs: self.parallel_jobs,
+        };
+        let key = key(&input, config);
+        if let Some(values) = self.values.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(values));
+        }
+        let values = Arc::new(self.evaluator.evaluate(&input)?);
+        let mut cache = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= REMEMBERED {
+            cache.clear();
+        }
+        cache.insert(key, Arc::clone(&values));
+        Ok(values)
+    }
+
+    /// The kernel's configuration, read again only when its file changed.
+    fn kernel_config(&self, kernel: &KernelId) -> Arc<Config> {
+        let headers = self.layout.kernel_source(&kernel.release);
+        let stamp = [headers.join("include/config/auto.conf"), headers.join(".config")].iter().find_map(|p| {
+            use std::os::unix::fs::MetadataExt;
+            let m = fs::metadata(p).ok()?;
+            Some((m.ino(), m.len(), m.modified().ok()?))
+        });
+        if let Some((seen, config)) = self.configs.lock().unwrap_or_else(PoisonError::into_inner).get(&headers)
+            && *seen == stamp
+        {
+            return Arc::clone(config);
+        }
+        let config = KernelConfig::below(&headers);
+        let text = config.path.as_ref().and_then(|p| fs::read(p).ok()).unwrap_or_default();
+        let config = Arc::new(Config { config, digest: Sha256::digest(&text).into() });
+        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        configs.insert(headers, (stamp, Arc::clone(&config)));
+        config
+    }
+}
+
+/// Reads a file, and never more of it than is evaluated.
+fn read_file(path: PathBuf) -> Result<ConfFile> {
+    let mut text = Vec::new();
+    let file = File::open(&path).at("read", &path)?;
+    file.take(MAX_CONF as u64 + 1).read_to_end(&mut text).at("read", &path)?;
+    Ok(ConfFile { path, text })
+}
+
+/// Everything the values depend on. What a file reads elsewhere on the machine does not count.
+fn key(input: &EvalInput<'_>, config: &Config) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for file in input.files {
+        add(b"file");
+        add(file.path.as_os_str().as_encoded_bytes());
+        add(&file.text);
+    }
+    for (name, value) in input.directives {
+        add(b"directive");
+        add(name.as_bytes());
+        add(value.as_bytes());
+    }
+    add(input.kernel.to_string().as_bytes());
+    for word in [input.module, input.module_version] {
+        add(if word.is_some() { b"some" } else { b"none" });
+        add(word.unwrap_or_default().as_bytes());
+    }
+    for path in [input.kernel_source_dir, input.dkms_tree, input.source_tree, input.install_tree] {
+        add(path.as_os_str().as_encoded_bytes());
+    }
+    add(&input.parallel_jobs.to_le_bytes());
+    add(&config.digest);
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+#[path = "loader_tests.rs"]
+mod tests;

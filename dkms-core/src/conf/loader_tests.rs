@@ -1,0 +1,100 @@
+use std::path::Path;
+
+use super::*;
+
+/// A root with one driver source, and a loader for it.
+struct Fixture {
+    root: tempfile::TempDir,
+    loader: ConfLoader,
+}
+
+impl Fixture {
+    fn new(conf: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let source = root.path().join("usr/src/hello-1.0");
+        fs::create_dir_all(&source).unwrap();
+        fs::create_dir_all(root.path().join("etc/dkms")).unwrap();
+        fs::write(source.join("dkms.conf"), conf).unwrap();
+        let loader = ConfLoader::new(&Layout::under(root.path()));
+        Self { root, loader }
+    }
+
+    fn etc(&self, name: &str, text: &str) {
+        fs::write(self.root.path().join("etc/dkms").join(name), text).unwrap();
+    }
+
+    fn load(&self, package: Option<&str>, directives: &[(&str, &str)]) -> Result<Loaded> {
+        let package = package.map(|p| p.parse::<PackageId>().unwrap());
+        let directives: Vec<_> = directives.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        self.loader.load(&Request {
+            source: &self.root.path().join("usr/src/hello-1.0"),
+            package: package.as_ref(),
+            kernel: &KernelId::new("6.1.0-56-amd64", "x86_64").unwrap(),
+            strict: true,
+            directives: &directives,
+        })
+    }
+}
+
+const CONF: &str = r#"
+PACKAGE_NAME="hello"
+PACKAGE_VERSION="1.0"
+BUILT_MODULE_NAME[0]="hello"
+DEST_MODULE_LOCATION[0]="/extra"
+MAKE[0]="make -C $kernel_source_dir M=\$dkms_tree/$module/$module_version/build"
+AUTOINSTALL="yes"
+"#;
+
+#[test]
+fn values_recipe_and_digest_come_together() {
+    let f = Fixture::new(CONF);
+    let loaded = f.load(Some("hello/1.0"), &[]).unwrap();
+    assert_eq!(loaded.recipe.make, "make -C /lib/modules/6.1.0-56-amd64/build M=/var/lib/dkms/hello/1.0/build");
+    assert!(loaded.recipe.autoinstall);
+    assert_eq!(loaded.digest, loaded.values.digest());
+    assert_eq!(f.load(None, &[]).unwrap(), loaded);
+}
+
+#[test]
+fn nothing_is_evaluated_twice() {
+    let f = Fixture::new(CONF);
+    let first = f.load(Some("hello/1.0"), &[]).unwrap();
+    let answered = f.loader.evaluator().answered();
+    assert_eq!(f.load(Some("hello/1.0"), &[]).unwrap(), first);
+    assert_eq!(f.loader.evaluator().answered(), answered);
+    f.etc("hello.conf", "AUTOINSTALL=no\n");
+    assert!(!f.load(Some("hello/1.0"), &[]).unwrap().recipe.autoinstall);
+}
+
+#[test]
+fn overrides_come_in_their_order_and_directives_last() {
+    let f = Fixture::new(CONF);
+    f.etc("hello.conf", "MAKE[0]=\"$MAKE V=1\"\nPRE_BUILD=general");
+    f.etc("hello-1.0.conf", "PRE_BUILD=version");
+    f.etc("hello--6.1.0-56-amd64.conf", "PRE_BUILD=\"$PRE_BUILD,kernel\"");
+    f.etc("hello-2.0.conf", "PRE_BUILD=other");
+    let recipe = f.load(Some("hello/1.0"), &[]).unwrap().recipe;
+    assert!(recipe.make.ends_with("/build V=1"), "{}", recipe.make);
+    assert_eq!(recipe.pre_build.as_deref(), Some("version,kernel"));
+    let recipe = f.load(Some("hello/1.0"), &[("PRE_BUILD", "mine $kernelver"), ("STRIP[0]", "no")]).unwrap().recipe;
+    assert_eq!(recipe.pre_build.as_deref(), Some("mine 6.1.0-56-amd64"));
+    assert!(!recipe.modules[0].strip);
+    assert!(f.load(Some("hello/1.0"), &[("NONSENSE", "1")]).is_err());
+}
+
+#[test]
+fn another_package_than_the_one_asked_for_is_an_error() {
+    let f = Fixture::new(CONF);
+    let error = f.load(Some("other/1.0"), &[]).unwrap_err();
+    assert!(error.to_string().contains("hello/1.0") && error.to_string().contains("other/1.0"), "{error}");
+    assert!(matches!(
+        f.loader.load(&Request {
+            source: Path::new("/nowhere"),
+            package: None,
+            kernel: &KernelId::new("6.1", "x86_64").unwrap(),
+            strict: true,
+            directives: &[],
+        }),
+        Err(Error::NoConf { .. })
+    ));
+}

@@ -1,0 +1,180 @@
+use std::path::Path;
+
+use rstest::rstest;
+
+use super::*;
+use crate::conf::values::Collector;
+
+fn values(entries: &[(&str, &str)]) -> Values {
+    let mut out = Collector::default();
+    for (name, value) in entries {
+        let (name, index) = name.strip_suffix(']').and_then(|n| n.split_once('[')).unwrap_or((name, "0"));
+        out.put(name, index, value);
+    }
+    out.finish()
+}
+
+const BASE: &[(&str, &str)] = &[
+    ("PACKAGE_NAME", "hello"),
+    ("PACKAGE_VERSION", "1.0"),
+    ("BUILT_MODULE_NAME[0]", "hello"),
+    ("DEST_MODULE_LOCATION[0]", "/extra"),
+];
+
+fn recipe_for(kernel: &str, config: &str, strict: bool, more: &[(&str, &str)]) -> Result<Recipe> {
+    let all: Vec<_> = BASE.iter().chain(more).copied().collect();
+    let mut parsed = KernelConfig::parse(config);
+    parsed.path = (!config.is_empty()).then(|| "auto.conf".into());
+    Recipe::from_values(&RecipeInput {
+        values: &values(&all),
+        kernel: &KernelId::new(kernel, "x86_64").unwrap(),
+        config: &parsed,
+        layout: &Layout::default(),
+        path: Path::new("/usr/src/hello-1.0/dkms.conf"),
+        package: None,
+        strict,
+    })
+}
+
+fn recipe(more: &[(&str, &str)]) -> Recipe {
+    recipe_for("6.1.0-56-amd64", "", true, more).unwrap()
+}
+
+#[test]
+fn the_default_make_names_headers_and_build_folder() {
+    assert_eq!(recipe(&[]).make, "make -C /lib/modules/6.1.0-56-amd64/build M=/var/lib/dkms/hello/1.0/build");
+}
+
+#[rstest]
+#[case(&[("MAKE[0]", "make a")], "make a")]
+#[case(&[("MAKE[0]", "make a"), ("MAKE[1]", "make b"), ("MAKE_MATCH[1]", "^6\\.")], "make b")]
+#[case(&[("MAKE[0]", "make a"), ("MAKE[1]", "make b"), ("MAKE_MATCH[1]", "^5\\.")], "make a")]
+#[case(&[("MAKE[0]", "make a"), ("MAKE[1]", "make b")], "make a")]
+#[case(&[("MAKE[0]", "make a"), ("MAKE[2]", "make c"), ("MAKE_MATCH[2]", "amd64")], "make a")] // Past the count.
+#[case(&[("MAKE[0]", "make a"), ("MAKE[1]", "make b"), ("MAKE_MATCH[0]", "^6"), ("MAKE_MATCH[1]", "6")], "make b")]
+fn make_is_the_last_that_matches(#[case] more: &[(&str, &str)], #[case] wanted: &str) {
+    assert_eq!(recipe(more).make, wanted);
+}
+
+#[test]
+fn a_make_whose_only_match_misses_leaves_the_default() {
+    let r = recipe(&[("MAKE[0]", "make a"), ("MAKE_MATCH[0]", "^5")]);
+    assert!(r.make.starts_with("make -C "), "{}", r.make);
+}
+
+#[test]
+fn patches_are_walked_to_their_count() {
+    let r = recipe(&[("PATCH[0]", "a"), ("PATCH[1]", "b"), ("PATCH_MATCH[1]", "^5"), ("PATCH[2]", "c")]);
+    assert_eq!(r.patches, ["a", "c"]);
+    let r = recipe(&[("PATCH[1]", "b")]);
+    assert!(r.patches.is_empty());
+    assert!(r.warnings.iter().any(|w| w.contains("PATCH[1]")), "{:?}", r.warnings);
+}
+
+#[rstest]
+#[case(&[("BUILD_EXCLUSIVE_KERNEL", "^5")], true)]
+#[case(&[("BUILD_EXCLUSIVE_KERNEL", "^6")], false)]
+#[case(&[("BUILD_EXCLUSIVE_KERNEL_MIN", "6.2")], true)]
+#[case(&[("BUILD_EXCLUSIVE_KERNEL_MAX", "6.1")], true)]
+#[case(&[("BUILD_EXCLUSIVE_KERNEL_MAX", "6.1.999")], false)]
+#[case(&[("BUILD_EXCLUSIVE_ARCH", "aarch64|riscv64")], true)]
+#[case(&[("BUILD_EXCLUSIVE_ARCH", "x86")], false)]
+#[case(&[("BUILD_EXCLUSIVE_CONFIG", "CONFIG_ACPI !CONFIG_NOT")], false)]
+#[case(&[("BUILD_EXCLUSIVE_CONFIG", "CONFIG_ACPI CONFIG_NOT")], true)]
+#[case(&[("BUILD_EXCLUSIVE_CONFIG", "!CONFIG_ACPI")], true)]
+#[case(&[("OBSOLETE_BY", "6.0")], true)]
+#[case(&[("OBSOLETE_BY", "6.0"), ("BUILD_EXCLUSIVE_KERNEL_MAX", "7")], false)]
+fn exclusion(#[case] more: &[(&str, &str)], #[case] excluded: bool) {
+    let r = recipe_for("6.1.0-56-amd64", "CONFIG_ACPI=y\n", true, more).unwrap();
+    assert_eq!(r.exclusion.is_some(), excluded, "{:?}", r.exclusion);
+    assert_eq!(r.wanted().count(), usize::from(!excluded));
+}
+
+#[test]
+fn a_module_can_be_excluded_by_its_own_index() {
+    let second = [("BUILT_MODULE_NAME[1]", "two"), ("DEST_MODULE_LOCATION[1]", "/updates/x/")];
+    let mut more = second.to_vec();
+    more.push(("BUILD_EXCLUSIVE_KERNEL[1]", "^5"));
+    let r = recipe(&more);
+    assert_eq!((r.exclusion.is_none(), r.wanted().count()), (true, 1));
+    more.push(("BUILD_EXCLUSIVE_KERNEL[0]", "^4"));
+    let r = recipe(&more);
+    assert_eq!((r.exclusion.is_some(), r.wanted().count()), (true, 0));
+}
+
+#[test]
+fn strip_of_index_0_is_the_default_of_the_rest() {
+    let second = [("BUILT_MODULE_NAME[1]", "two"), ("DEST_MODULE_LOCATION[1]", "/extra")];
+    let strip = |more: &[(&str, &str)]| {
+        let all: Vec<_> = second.iter().chain(more).copied().collect();
+        recipe(&all).modules.iter().map(|m| m.strip).collect::<Vec<_>>()
+    };
+    assert_eq!(strip(&[]), [true, true]);
+    assert_eq!(strip(&[("STRIP[0]", "no")]), [false, false]);
+    assert_eq!(strip(&[("STRIP[0]", "no"), ("STRIP[1]", "yes")]), [false, true]);
+    assert_eq!(strip(&[("STRIP[0]", ""), ("STRIP[1]", "no")]), [true, false]);
+}
+
+#[rstest]
+#[case(&[("PACKAGE_VERSION", "")], "PACKAGE_VERSION")]
+#[case(&[("BUILT_MODULE_NAME[0]", "hello.ko")], "ends in .ko")]
+#[case(&[("BUILT_MODULE_NAME[0]", "sub/hello")], "BUILT_MODULE_LOCATION")]
+#[case(&[("DEST_MODULE_LOCATION[0]", "/usr/lib")], "DEST_MODULE_LOCATION[0]")]
+#[case(&[("DEST_MODULE_LOCATION[0]", "/extra/../../../etc")], "leaves")]
+#[case(&[("DEST_MODULE_LOCATION[2]", "/extra")], "BUILT_MODULE_NAME[2]")]
+#[case(&[("BUILT_MODULE_LOCATION[0]", "../../etc")], "leaves the build folder")]
+#[case(&[("BUILT_MODULE_NAME[1]", "hello"), ("DEST_MODULE_LOCATION[1]", "/extra")], "same module")]
+#[case(&[("BUILT_MODULE_NAME[1]", "x"), ("DEST_MODULE_NAME[1]", "hello"), ("DEST_MODULE_LOCATION[1]", "/extra/")], "overwrite")]
+#[case(&[("AUTOINSTALL", "y")], "neither yes nor no")]
+#[case(&[("BUILD_EXCLUSIVE_KERNEL", "(6")], "BUILD_EXCLUSIVE_KERNEL[0]")]
+#[case(&[("PATCH[0]", "a"), ("PATCH_MATCH[0]", "*")], "PATCH_MATCH[0]")]
+#[case(&[("BUILT_MODULE_NAME[4294967295]", "x")], "more than 4096")]
+#[case(&[("PACKAGE_NAME", "a/b")], "slash")]
+fn strict_names_what_is_broken(#[case] more: &[(&str, &str)], #[case] wanted: &str) {
+    let error = recipe_for("6.1.0-56-amd64", "", true, more).unwrap_err();
+    assert!(error.to_string().contains(wanted), "{error}");
+    assert_eq!(error.exit_code(), 8);
+}
+
+#[test]
+fn lenient_reads_around_a_broken_rule() {
+    let r =
+        recipe_for("6.1.0-56-amd64", "", false, &[("AUTOINSTALL", "y"), ("BUILT_MODULE_NAME[0]", "hello.ko")]).unwrap();
+    assert_eq!(r.modules[0].built_name.as_str(), "hello");
+    assert_eq!(r.warnings.len(), 2, "{:?}", r.warnings);
+}
+
+#[rstest]
+#[case("6.1", "6.1.0-56-amd64", true)]
+#[case("6.1.0", "6.1.0-56-amd64", true)]
+#[case("6.1.0-56", "6.1.0-56-amd64", true)]
+#[case("6.1.0-57", "6.1.0-56-amd64", false)]
+#[case("6.1.1", "6.1.0-56-amd64", false)]
+#[case("6.2", "6.12.111-generic", true)]
+fn obsolete_at_or_past_the_bound(#[case] bound: &str, #[case] kernel: &str, #[case] wanted: bool) {
+    let r = recipe_for(kernel, "", false, &[("OBSOLETE_BY", bound)]).unwrap();
+    assert_eq!(r.obsolete_reason(&kernel.parse().unwrap()).is_some(), wanted);
+}
+
+#[test]
+fn one_module_takes_the_package_s_name_and_none_is_a_warning() {
+    let all =
+        values(&[("PACKAGE_NAME", "solo"), ("PACKAGE_VERSION", "2"), ("DEST_MODULE_LOCATION", "/kernel/drivers/")]);
+    let input = RecipeInput {
+        values: &all,
+        kernel: &KernelId::new("6.1", "x86_64").unwrap(),
+        config: &KernelConfig::default(),
+        layout: &Layout::default(),
+        path: Path::new("dkms.conf"),
+        package: None,
+        strict: true,
+    };
+    let r = Recipe::from_values(&input).unwrap();
+    assert_eq!((r.modules[0].built_name.as_str(), r.modules[0].dest_location.as_str()), ("solo", "/kernel/drivers"));
+    let none = values(&[("PACKAGE_NAME", "solo"), ("PACKAGE_VERSION", "2")]);
+    let r = Recipe::from_values(&RecipeInput { values: &none, ..input }).unwrap();
+    assert!(r.modules.is_empty() && r.warnings.len() == 1);
+    let other = PackageId::new("solo", "3").unwrap();
+    let error = Recipe::from_values(&RecipeInput { package: Some(&other), ..input }).unwrap_err();
+    assert!(error.to_string().contains("solo/3"), "{error}");
+}

@@ -1,0 +1,196 @@
+//! dkmsd.toml: the daemon, and packages that need more than others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::{Error, IoContext, Result};
+use crate::model::PackageName;
+
+/// `[daemon]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonSettings {
+    /// `max_jobs`: how many builds run at once; the number of CPUs by default.
+    pub max_jobs: u32,
+    /// `quiet_seconds`: how long nothing may have changed before headers count as whole.
+    pub quiet: Duration,
+    /// `package_manager_wait_minutes`: how long the package manager is waited for.
+    pub package_manager_wait: Duration,
+    /// `build_timeout_minutes`: how long one build may take.
+    pub build_timeout: Duration,
+}
+
+impl Default for DaemonSettings {
+    fn default() -> Self {
+        Self::from(DaemonTable::default())
+    }
+}
+
+/// `[package.NAME]`: what one package may do that others may not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PackageSettings {
+    /// `network`: its build may use the network.
+    pub network: bool,
+    /// `user`: who builds it; the user `dkms` when none.
+    pub user: Option<String>,
+    /// `writable`: folders that its build may write, beside its own.
+    pub writable: Vec<PathBuf>,
+    /// `timeout`, in minutes: how long its build may take; as the daemon's when none.
+    pub timeout: Option<Duration>,
+    /// `required`: whether a kernel without it is not fit to boot; true unless said otherwise.
+    pub required: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    daemon: DaemonTable,
+    #[serde(default)]
+    package: BTreeMap<String, toml::Spanned<PackageTable>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DaemonTable {
+    max_jobs: Option<toml::Spanned<u32>>,
+    quiet_seconds: Option<u32>,
+    package_manager_wait_minutes: Option<u32>,
+    build_timeout_minutes: Option<toml::Spanned<u32>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackageTable {
+    #[serde(default)]
+    network: bool,
+    user: Option<toml::Spanned<String>>,
+    #[serde(default)]
+    writable: Vec<toml::Spanned<PathBuf>>,
+    timeout: Option<toml::Spanned<u32>>,
+    required: Option<bool>,
+}
+
+impl From<DaemonTable> for DaemonSettings {
+    fn from(table: DaemonTable) -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        Self {
+            max_jobs: table.max_jobs.map_or(cpus, toml::Spanned::into_inner),
+            quiet: Duration::from_secs(table.quiet_seconds.unwrap_or(2).into()),
+            package_manager_wait: minutes(table.package_manager_wait_minutes.unwrap_or(10)),
+            build_timeout: minutes(table.build_timeout_minutes.map_or(60, toml::Spanned::into_inner)),
+        }
+    }
+}
+
+fn minutes(n: u32) -> Duration {
+    Duration::from_secs(u64::from(n) * 60)
+}
+
+/// Reads dkmsd.toml; the defaults when there is none.
+pub(super) fn load(path: &Path) -> Result<(DaemonSettings, BTreeMap<PackageName, PackageSettings>)> {
+    match fs::read_to_string(path) {
+        Ok(text) => parse(path, &text),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => parse(path, ""),
+        Err(e) => Err(e).at("read", path),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageName, PackageSettings>)> {
+    let bad = |at: usize, why: String| Error::BadSettings { path: path.to_owned(), line: line_of(text, at), why };
+    let file: File = toml::from_str(text).map_err(|e| bad(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
+    for (name, number) in
+        [("max_jobs", &file.daemon.max_jobs), ("build_timeout_minutes", &file.daemon.build_timeout_minutes)]
+    {
+        if let Some(number) = number
+            && *number.get_ref() == 0
+        {
+            return Err(bad(number.span().start, format!("{name} is 0; write 1 or more, or leave it out")));
+        }
+    }
+    let mut packages = BTreeMap::new();
+    for (name, table) in file.package {
+        let start = table.span().start;
+        let name = PackageName::new(name).map_err(|e| bad(start, format!("{e}; write [package.NAME]")))?;
+        let table = table.into_inner();
+        if let Some(folder) = table.writable.iter().find(|f| !is_plain(f.get_ref())) {
+            let what = folder.get_ref().display();
+            return Err(bad(
+                folder.span().start,
+                format!("writable folder \"{what}\"; write a full path without '..'"),
+            ));
+        }
+        if let Some(user) = &table.user
+            && (user.get_ref().is_empty() || user.get_ref().contains([':', '/', '\n']))
+        {
+            return Err(bad(user.span().start, format!("\"{}\" is not a user's name", user.get_ref())));
+        }
+        if let Some(timeout) = &table.timeout
+            && *timeout.get_ref() == 0
+        {
+            return Err(bad(
+                timeout.span().start,
+                "timeout is 0; write minutes, 1 or more, or leave it out".to_owned(),
+            ));
+        }
+        let settings = PackageSettings {
+            network: table.network,
+            user: table.user.map(toml::Spanned::into_inner),
+            writable: table.writable.into_iter().map(toml::Spanned::into_inner).collect(),
+            timeout: table.timeout.map(|t| minutes(t.into_inner())),
+            required: table.required,
+        };
+        packages.insert(name, settings);
+    }
+    Ok((file.daemon.into(), packages))
+}
+
+fn is_plain(path: &Path) -> bool {
+    path.is_absolute() && path.components().all(|c| !matches!(c, std::path::Component::ParentDir))
+}
+
+/// The line of a byte, from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|b| *b == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[test]
+    fn what_is_set_takes_effect_and_the_rest_keeps_its_default() {
+        let text = "[daemon]\nmax_jobs = 3\nbuild_timeout_minutes = 5\n\n[package.nvidia]\nnetwork = true\nuser = \"builder\"\nwritable = [\"/var/cache/x\"]\ntimeout = 90\nrequired = false\n";
+        let (daemon, packages) = parse(Path::new("dkmsd.toml"), text).unwrap();
+        assert_eq!((daemon.max_jobs, daemon.build_timeout), (3, Duration::from_secs(300)));
+        assert_eq!((daemon.quiet, daemon.package_manager_wait), (Duration::from_secs(2), Duration::from_secs(600)));
+        let nvidia = &packages[&PackageName::new("nvidia").unwrap()];
+        assert!(nvidia.network && nvidia.required == Some(false));
+        assert_eq!(nvidia.timeout, Some(Duration::from_secs(5400)));
+    }
+
+    #[rstest]
+    #[case("[daemon]\nmax_job = 3\n", 2, "max_job")]
+    #[case("\n\n[deamon]\n", 3, "deamon")]
+    #[case("[daemon]\nmax_jobs = 0\n", 2, "1 or more")]
+    #[case("[daemon]\nmax_jobs = -1\n", 2, "")]
+    #[case("[daemon]\nmax_jobs = \"x\"\n", 2, "")]
+    #[case("[package.x]\nnetwork = true\nwritable = [\"a\"]\n", 3, "full path")]
+    #[case("[package.x]\nwritable = [\"/a/../b\"]\n", 2, "..")]
+    #[case("[package.x]\n\ntimeout = 0\n", 3, "minutes")]
+    #[case("[package.\"a/b\"]\ntimeout = 1\n", 1, "slash")]
+    #[case("[daemon\n", 1, "")]
+    fn errors_name_the_line(#[case] text: &str, #[case] wanted: usize, #[case] word: &str) {
+        match parse(Path::new("dkmsd.toml"), text) {
+            Err(Error::BadSettings { line, why, .. }) => {
+                assert_eq!(line, wanted, "{why}");
+                assert!(why.contains(word), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
