@@ -46,6 +46,16 @@ pub enum Error {
         what: String,
     },
 
+    /// Nothing says which distribution this is.
+    #[error(
+        "no os-release at {}: this distribution's module folder cannot be told; install the package that brings the file (base-files, *-release)",
+        paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or ")
+    )]
+    NoOsRelease {
+        /// Where it was looked for.
+        paths: Vec<PathBuf>,
+    },
+
     /// There is no folder to add.
     #[error("{package}: there is no source at {}; unpack the driver there, with its dkms.conf", path.display())]
     NoSource {
@@ -335,7 +345,7 @@ impl Error {
             | Self::BadSettings { .. } => 1,
             Self::NoSource { .. } => 2,
             Self::AlreadyAdded { .. } | Self::NotAdded { .. } => 3,
-            Self::NoConf { .. } | Self::Broken { .. } => 4,
+            Self::NoConf { .. } | Self::Broken { .. } | Self::NoOsRelease { .. } => 4,
             Self::PatchMissing { .. } => 5,
             Self::PatchFailed { .. }
             | Self::NoKernel { .. }

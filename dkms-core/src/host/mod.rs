@@ -1,4 +1,10 @@
 //! What machine this is: distribution, kernels, whether their headers are ready, who holds the package manager.
 
+pub mod chroot;
+pub mod distro;
+pub mod headers;
 pub mod kconfig;
 pub mod users;
+pub mod kernels;
+pub mod package_manager;
+pub mod resolve;
