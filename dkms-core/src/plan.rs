@@ -131,6 +131,8 @@ pub struct FailureView {
     pub header_stamp: String,
     /// The error in one sentence.
     pub error: String,
+    /// The first error of the build's log.
+    pub first_error: Option<String>,
     /// What the package is because of it: failed, or kernel-newer where every module was refused as older.
     pub state: Option<EntryState>,
 }
@@ -154,6 +156,8 @@ pub struct EntryView {
     pub failure: Option<FailureView>,
     /// Who removed it by hand, in a sentence.
     pub held: Option<String>,
+    /// The log of the newest attempt.
+    pub log: Option<PathBuf>,
 }
 
 /// What is to be done.

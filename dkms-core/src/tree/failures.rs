@@ -20,6 +20,9 @@ pub struct Failure {
     pub fingerprint: String,
     /// Cheap mark of the kernel's headers at that time.
     pub header_stamp: String,
+    /// What the package is because of it; failed when none.
+    #[serde(default)]
+    pub state: Option<crate::model::EntryState>,
     /// The classic exit code.
     pub code: i32,
     /// What [`crate::Error`] says.
@@ -116,6 +119,7 @@ mod tests {
 
     fn failure(version: &str, release: &str) -> Failure {
         Failure {
+            state: None,
             package: PackageId::new("r8169", version).unwrap(),
             kernel: KernelId::new(release, "x86_64").unwrap(),
             fingerprint: "f".into(),
