@@ -1,1 +1,188 @@
-//! See the map in lib.rs.
+//! The verbs: add, build, install, uninstall, unbuild, remove, clean, and finishing a kernel (dkms-contract.md §2, §3).
+//!
+//! Each can be repeated: it says whether it changed anything. Each takes the locks it needs, so that the daemon's
+//! workers and the drop-in take turns. Installing is two steps, so that many installs share one depmod:
+//! [`Engine::install`] puts modules in place, [`Engine::finish_kernel`] runs depmod and commits or rolls back.
+
+mod add;
+mod install;
+mod make;
+mod remove;
+mod scripts;
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::build::first_error;
+use crate::conf::{Recipe, Request};
+use crate::error::{Error, IoContext as _, Result};
+use crate::event::Sink;
+use crate::host::chroot;
+use crate::host::users::{self, User};
+use crate::layout::Layout;
+use crate::model::{EntryState, KernelId, PackageId};
+use crate::observe::Observer;
+use crate::settings::Settings;
+use crate::tree::{self, Failure, Holder, SourceState};
+
+/// Who asks, and how.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Also when it is there, or a check says no.
+    pub force: bool,
+    /// A person asked: what is removed is held, and a hold ends with what is installed.
+    pub by_hand: bool,
+    /// Who.
+    pub uid: u32,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// Whether anything changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// It did.
+    Changed,
+    /// It did, and the kernel's depmod is due: [`Engine::finish_kernel`].
+    Placed,
+    /// It was so already; in a sentence.
+    Unchanged(String),
+}
+
+/// The engine of one machine.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    layout: Layout,
+    observer: Observer,
+    user: Option<User>,
+    in_chroot: bool,
+}
+
+impl Engine {
+    /// An engine for a machine. `in_chroot`: what the daemon found out; asked here when none.
+    ///
+    /// # Errors
+    /// When the machine cannot be read.
+    pub fn new(settings: Settings, in_chroot: Option<bool>) -> Result<Self> {
+        let layout = settings.layout();
+        let in_chroot = match in_chroot {
+            Some(known) => known,
+            None => chroot::in_chroot().unwrap_or(true),
+        };
+        Ok(Self { observer: Observer::new(&settings)?, user: users::build_user(&layout), in_chroot, layout, settings })
+    }
+
+    /// Where it works.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The folder of a package's source, when the package is in the tree and whole.
+    fn source(&self, package: &PackageId) -> Result<PathBuf> {
+        match tree::package(&self.layout, package)?.map(|p| p.source) {
+            Some(SourceState::Present(folder)) => Ok(folder),
+            Some(SourceState::Broken(path)) => Err(Error::Broken { package: package.clone(), path }),
+            None => Err(Error::NotAdded { package: package.clone() }),
+        }
+    }
+
+    /// What dkms.conf says, every broken rule being an error.
+    fn recipe(&self, package: &PackageId, kernel: &KernelId) -> Result<Recipe> {
+        let source = self.source(package)?;
+        let request = Request { source: &source, package: Some(package), kernel, strict: true, directives: &[] };
+        Ok(self.observer.loader().load(&request)?.recipe)
+    }
+
+    /// What dkms.conf says, for taking away: whatever is wrong with it must not keep a module installed.
+    fn recipe_if_readable(&self, package: &PackageId, kernel: &KernelId) -> Option<(PathBuf, Recipe)> {
+        let source = self.source(package).ok()?;
+        let request = Request { source: &source, package: Some(package), kernel, strict: false, directives: &[] };
+        let recipe = self.observer.loader().load(&request).ok()?.recipe;
+        Some((source, recipe))
+    }
+
+    fn kernel_folder_exists(&self, kernel: &KernelId) -> Result<()> {
+        let path = self.layout.kernel_folder(&kernel.release);
+        if path.is_dir() { Ok(()) } else { Err(Error::NoKernel { kernel: kernel.release.clone(), path }) }
+    }
+
+    /// Remembers a failure until an input changes (design.md, decision 8).
+    fn remember(&self, package: &PackageId, kernel: &KernelId, error: &Error) {
+        let state = match error {
+            Error::Canceled | Error::NoHeaders { .. } | Error::NotAdded { .. } | Error::Broken { .. } => return,
+            Error::AllRefused { state, .. } => *state,
+            Error::Excluded { .. } => EntryState::Excluded,
+            _ => EntryState::Failed,
+        };
+        let (fingerprint, header_stamp) = self.inputs_now(package, kernel).unwrap_or_default();
+        let attempts = tree::failures::read(&self.layout, package, kernel).ok().flatten().map_or(0, |f| f.attempts);
+        let first_error = match error {
+            Error::BuildFailed { first, .. } | Error::PatchFailed { first, .. } => Some(first.clone()),
+            _ => error.log().and_then(|log| first_error::first_error(&std::fs::read_to_string(log).ok()?)),
+        };
+        let failure = Failure {
+            package: package.clone(),
+            kernel: kernel.clone(),
+            fingerprint,
+            header_stamp,
+            code: error.exit_code(),
+            state: Some(state),
+            error: error.to_string(),
+            first_error,
+            log: error.log().map(ToOwned::to_owned),
+            at: now_in_seconds(),
+            attempts: attempts + 1,
+        };
+        if let Err(error) = tree::failures::write(&self.layout, &failure) {
+            tracing::warn!("the failure of {package} for {kernel} could not be remembered: {error}");
+        }
+    }
+
+    /// The inputs of a build as they are now, as a fingerprint and the stamp of the headers.
+    fn inputs_now(&self, package: &PackageId, kernel: &KernelId) -> Option<(String, String)> {
+        use crate::host::headers::HeaderState;
+        let HeaderState::Ready(headers) = self.observer.headers(kernel, SystemTime::now(), Duration::ZERO) else {
+            return None;
+        };
+        let source = self.source(package).ok()?;
+        let depends = self.recipe(package, kernel).map(|r| self.depends(&r, kernel)).unwrap_or_default();
+        let inputs = self.observer.inputs(package, kernel, &source, &headers, &depends).ok()?;
+        Some((inputs.to_string(), headers.stamp))
+    }
+
+    fn depends(&self, recipe: &Recipe, kernel: &KernelId) -> String {
+        if recipe.build_depends.is_empty() {
+            return String::new();
+        }
+        let packages = tree::scan(&self.layout).unwrap_or_default();
+        let versions = crate::observe::installed_versions(&packages);
+        crate::observe::depends_digest(&recipe.build_depends, |name| {
+            versions.get(&(name.clone(), kernel.clone())).map(ToString::to_string)
+        })
+    }
+}
+
+fn now_in_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Says for whom one waits.
+fn waiting(sink: &mut dyn Sink, what: &str) -> impl FnMut(&Holder) {
+    move |holder| {
+        sink.phase(crate::event::Phase::Waiting);
+        sink.note(format!("waiting for {holder}, which has {what}"));
+    }
+}
+
+fn needs_root(what: &str) -> Result<()> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotRoot { what: what.into() }) }
+}
+
+fn remove_if_there(path: &std::path::Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.at("remove", path),
+    }
+}

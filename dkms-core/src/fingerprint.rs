@@ -17,7 +17,8 @@ use sha2::{Digest as _, Sha256};
 pub struct Fingerprint {
     /// The package's source, an admin's patches and scripts for it included.
     pub source: String,
-    /// What dkms.conf and its overrides say for this kernel.
+    /// An admin's overrides of dkms.conf. The conf itself is part of the source, and what it reads of the kernel part of
+    /// the headers: a digest of its values would change by itself where a conf asks for the date.
     pub conf: String,
     /// The kernel's headers, configuration and symbol versions.
     pub headers: String,
@@ -36,7 +37,7 @@ impl Fingerprint {
         let mut changes = Vec::new();
         for (now, then, what) in [
             (&self.source, &earlier.source, "its source changed"),
-            (&self.conf, &earlier.conf, "its dkms.conf means something else now"),
+            (&self.conf, &earlier.conf, "its overrides in /etc/dkms changed"),
             (&self.headers, &earlier.headers, "the kernel's headers changed"),
         ] {
             if now != then {

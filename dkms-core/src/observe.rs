@@ -167,17 +167,19 @@ impl Observer {
     pub fn inputs(
         &self,
         package: &PackageId,
+        kernel: &KernelId,
         source: &Path,
-        conf_digest: &str,
         headers: &Headers,
         depends: &str,
     ) -> Result<Fingerprint> {
         let overrides = self.layout.override_dir(&package.name);
         let of = |folder: &Path| self.folders.of(folder).at("read", folder);
         let (source, overrides) = (of(source)?, of(&overrides)?);
+        let confs: Vec<Vec<u8>> =
+            self.layout.override_confs(package, kernel).iter().map(|p| fs::read(p).unwrap_or_default()).collect();
         Ok(Fingerprint {
             source: digest([source.as_bytes(), overrides.as_bytes()]),
-            conf: digest([conf_digest.as_bytes()]),
+            conf: digest(confs.iter().map(Vec::as_slice)),
             headers: digest([headers.identity.as_bytes()]),
             depends: depends.to_owned(),
         })
@@ -375,11 +377,11 @@ impl Gathering<'_> {
             let mut entry = self.entry(id, kernel, tree);
             if let (Some(folder), false) = (folder, target.view.presence == KernelPresence::Gone) {
                 match self.recipe(id, folder, kernel) {
-                    Ok((recipe, digest)) => {
+                    Ok(recipe) => {
                         autoinstall |= recipe.autoinstall;
                         let depends = self.depends(&recipe, kernel);
                         if let (Some(headers), true) = (&target.headers, settled) {
-                            entry.inputs = self.observer.inputs(id, folder, &digest, headers, &depends).ok();
+                            entry.inputs = self.observer.inputs(id, kernel, folder, headers, &depends).ok();
                         }
                         entry.recipe = Some(recipe_view(&recipe, kernel));
                     }
@@ -393,7 +395,7 @@ impl Gathering<'_> {
             && let Some(folder) = folder
         {
             match self.recipe(id, folder, &self.kernel_to_ask_for()) {
-                Ok((recipe, _)) => autoinstall = recipe.autoinstall,
+                Ok(recipe) => autoinstall = recipe.autoinstall,
                 Err(error) => trouble = Some(error.to_string()),
             }
         }
@@ -427,9 +429,9 @@ impl Gathering<'_> {
         }
     }
 
-    fn recipe(&self, id: &PackageId, folder: &Path, kernel: &KernelId) -> Result<(Recipe, String)> {
+    fn recipe(&self, id: &PackageId, folder: &Path, kernel: &KernelId) -> Result<Recipe> {
         let request = Request { source: folder, package: Some(id), kernel, strict: true, directives: &[] };
-        self.observer.loader.load(&request).map(|loaded| (loaded.recipe, loaded.digest))
+        self.observer.loader.load(&request).map(|loaded| loaded.recipe)
     }
 
     fn depends(&self, recipe: &Recipe, kernel: &KernelId) -> String {

@@ -1,5 +1,12 @@
-//! Builds a package for a kernel: own folder, patches, make, log, first error.
+//! Builds a package for a kernel: own folder, patches, make, log, first error (dkms-contract.md §3, "Order of a build").
+//!
+//! * [`workspace`]: the folder it is built in.
+//! * [`sandbox`], [`commands`]: runs the package's code apart from the system.
+//! * [`toolchain`], [`make_line`]: with which compiler, by which command.
+//! * [`log`], [`first_error`]: what was said, and which line of it matters.
+//! * `collect`: what came out, checked and staged.
 
+mod collect;
 pub mod commands;
 pub mod first_error;
 pub mod log;
@@ -7,3 +14,245 @@ pub mod make_line;
 pub mod sandbox;
 pub mod toolchain;
 pub mod workspace;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::conf::Recipe;
+use crate::error::{Error, IoContext as _, Result};
+use crate::event::{Event, Phase, Sink};
+use crate::fingerprint::Fingerprint;
+use crate::host::distro::Distro;
+use crate::host::headers::Headers;
+use crate::host::users::User;
+use crate::layout::Layout;
+use crate::model::{KernelId, PackageId};
+use crate::settings::Settings;
+use crate::tree::{BuiltRecord, Manifest};
+
+use commands::{Progress, Surroundings, quote};
+use log::BuildLog;
+use toolchain::Toolchain;
+use workspace::Workspace;
+
+/// How many logs of one package on one kernel are kept.
+const LOGS_KEPT: usize = 10;
+
+/// What is to be built.
+#[derive(Debug)]
+pub struct Build<'a> {
+    /// Where things are.
+    pub layout: &'a Layout,
+    /// What an admin has set.
+    pub settings: &'a Settings,
+    /// Of which distribution the machine is.
+    pub distro: &'a Distro,
+    /// What.
+    pub package: &'a PackageId,
+    /// For which kernel.
+    pub kernel: &'a KernelId,
+    /// Its description.
+    pub recipe: &'a Recipe,
+    /// Its source.
+    pub source: &'a Path,
+    /// The kernel's headers.
+    pub headers: &'a Headers,
+    /// As whom.
+    pub user: Option<&'a User>,
+    /// Parallel jobs of make; 0 for no limit.
+    pub jobs: u32,
+    /// How long it may take.
+    pub limit: Duration,
+    /// What it is built from, for the manifest.
+    pub inputs: &'a Fingerprint,
+    /// Whether signing keys may be made here: not in a chroot.
+    pub make_keys: bool,
+}
+
+/// Builds, and leaves the modules at their classic place. What was built for this kernel before stays until then.
+///
+/// The caller holds the build's lock ([`crate::tree::lock_build`]).
+///
+/// # Errors
+/// A patch, make or a script that failed, a module that is missing or not fit, a full disk. The failed build's folder
+/// and log are at the classic path then.
+pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
+    let started = Instant::now();
+    sink.phase(Phase::Preparing);
+    let logs = build.layout.attempt_logs(build.package, build.kernel);
+    let mut log = BuildLog::begin(&logs, build.package, build.kernel)?;
+    log::prune(&logs, LOGS_KEPT);
+    sink.emit(Event::Log { path: log.path().to_owned() });
+    let workspace = Workspace::prepare(build.layout, build.package, build.source, build.user)?;
+    let result = in_workspace(build, &workspace, &mut log, started, sink);
+    if result.is_err()
+        && let Err(error) = workspace.keep_failed(log.path())
+    {
+        sink.warn(format!("the failed build's folder could not be kept: {error}"));
+    }
+    result
+}
+
+fn in_workspace(
+    build: &Build<'_>,
+    workspace: &Workspace,
+    log: &mut BuildLog,
+    started: Instant,
+    sink: &mut dyn Sink,
+) -> Result<()> {
+    let toolchain = Toolchain::choose(&build.headers.config, toolchain::on_path);
+    let around = Surroundings {
+        layout: build.layout,
+        package: build.package,
+        kernel: build.kernel,
+        workspace,
+        user: build.user,
+        toolchain: &toolchain,
+        jobs: build.jobs,
+        build_environment: build.settings.build_environment.as_deref(),
+        limit: build.limit,
+    };
+    let earlier = earlier_log(build);
+    let mut progress = Progress::new(sink, earlier.as_deref());
+    patch(build, &around, log, &mut progress)?;
+    script(build, &around, "PRE_BUILD", build.recipe.pre_build.as_deref(), log, &mut progress)?;
+    progress.sink().phase(Phase::Building);
+    make(build, &around, log, &mut progress)?;
+    progress.sink().phase(Phase::Finishing);
+    let staged = collect::stage(build, workspace, &toolchain, log, progress.sink())?;
+    let seconds = started.elapsed().as_secs_f64();
+    publish(build, staged, seconds)?;
+    let post = script(build, &around, "POST_BUILD", build.recipe.post_build.as_deref(), log, &mut progress);
+    let kept = build.layout.built_log(build.package, build.kernel);
+    fs::create_dir_all(kept.parent().unwrap_or(&kept)).at("make the folder of", &kept)?;
+    fs::copy(log.path(), &kept).at("write", &kept)?;
+    post
+}
+
+/// The log of a successful build of this package for any kernel: it says how long the way is.
+fn earlier_log(build: &Build<'_>) -> Option<String> {
+    let version = build.layout.version_dir(build.package);
+    let mut newest: Option<(SystemTime, PathBuf)> = None;
+    for kernel in fs::read_dir(version).ok()?.flatten() {
+        let log = kernel.path().join(&build.kernel.arch).join("log").join("make.log");
+        if let Ok(modified) = fs::metadata(&log).and_then(|m| m.modified())
+            && newest.as_ref().is_none_or(|(then, _)| modified > *then)
+        {
+            newest = Some((modified, log));
+        }
+    }
+    fs::read_to_string(newest?.1).ok()
+}
+
+fn patch(build: &Build<'_>, around: &Surroundings<'_>, log: &mut BuildLog, progress: &mut Progress<'_>) -> Result<()> {
+    let extra = build.layout.override_patches(&build.package.name);
+    if extra.is_dir() {
+        around.workspace.overlay(&extra, "patches", build.user)?;
+    }
+    for patch in &build.recipe.patches {
+        let missing = |why: &str| Error::PatchMissing {
+            package: build.package.clone(),
+            patch: patch.clone(),
+            why: why.into(),
+        };
+        if patch.split('/').any(|part| part == "..") {
+            return Err(missing("leaves the patches folder: write its name without .."));
+        }
+        let relative = Path::new("patches").join(patch);
+        if around.workspace.open_inside(&relative).is_err() {
+            return Err(missing("is named in PATCH and not in the source's patches folder"));
+        }
+        let command = format!("patch -p1 < {}", quote(&relative.to_string_lossy()));
+        let before = log_text(log.path()).len();
+        if around.run(&format!("Applying patch {patch}"), &command, None, log, progress)? != 0 {
+            let text = log_text(log.path());
+            return Err(Error::PatchFailed {
+                package: build.package.clone(),
+                kernel: build.kernel.clone(),
+                patch: patch.clone(),
+                first: first_error::first_error(text.get(before..).unwrap_or(&text))
+                    .unwrap_or_else(|| "see the log".into()),
+                log: log.path().to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn make(build: &Build<'_>, around: &Surroundings<'_>, log: &mut BuildLog, progress: &mut Progress<'_>) -> Result<()> {
+    let command = make_line::complete(&build.recipe.make, build.jobs, &build.kernel.release, around.toolchain.clang);
+    let code = around.run("Building the modules", &command, None, log, progress)?;
+    if code == 0 {
+        return Ok(());
+    }
+    let first = first_error::first_error(&log_text(log.path())).unwrap_or_else(|| format!("make ended with code {code}"));
+    Err(Error::BuildFailed {
+        package: build.package.clone(),
+        kernel: build.kernel.clone(),
+        first,
+        log: log.path().to_owned(),
+    })
+}
+
+/// PRE_BUILD or POST_BUILD: an admin's script of that name wins, and runs in its own folder.
+fn script(
+    build: &Build<'_>,
+    around: &Surroundings<'_>,
+    directive: &'static str,
+    value: Option<&str>,
+    log: &mut BuildLog,
+    progress: &mut Progress<'_>,
+) -> Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    let name = value.split_whitespace().next().unwrap_or_default();
+    let theirs = build.layout.override_dir(&build.package.name);
+    let (folder, file) = if theirs.join(name).is_file() {
+        (build.layout.inside(&theirs), theirs.join(name))
+    } else {
+        (around.workspace.classic().to_owned(), around.workspace.folder().join(name))
+    };
+    if !is_executable(&file) {
+        progress.sink().warn(format!("{}: {directive}: {name} is not an executable file: not run", build.package));
+        return Ok(());
+    }
+    let command = format!("{}/{value}", folder.display());
+    match around.run(&format!("Running the {directive} script"), &command, Some(&folder), log, progress)? {
+        0 => Ok(()),
+        code => Err(Error::Script {
+            package: build.package.clone(),
+            directive,
+            code,
+            log: Some(log.path().to_owned()),
+        }),
+    }
+}
+
+/// Whether a file is there and may be executed.
+#[must_use]
+pub fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+fn log_text(log: &Path) -> String {
+    fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// Puts the staged folder at its classic place, with its manifest in it.
+fn publish(build: &Build<'_>, staged: collect::Staged, seconds: f64) -> Result<()> {
+    let built = BuiltRecord {
+        at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        seconds,
+        fingerprint: build.inputs.to_string(),
+        source_stamp: build.inputs.source.clone(),
+        modules: staged.modules.clone(),
+    };
+    let mut manifest = Manifest::new(build.package.clone(), build.kernel.clone(), built);
+    // What is installed stays installed until its successor stands.
+    manifest.installed = Manifest::read(build.layout, build.package, build.kernel)?.and_then(|old| old.installed);
+    let folder = staged.folder();
+    manifest.write_to(&folder.join(".dkmsd-manifest.json"))?;
+    let place = build.layout.built_dir(build.package, build.kernel);
+    staged.move_to(&place)
+}

@@ -340,9 +340,13 @@ impl<'w> OnKernel<'w> {
     fn failed_before(&self, entry: &EntryView, recipe: &RecipeView) -> Option<Verdict> {
         let failure = entry.failure.as_ref()?;
         let HeaderView::Ready { stamp } = &self.kernel.headers else { return None };
-        let then = failure.fingerprint.parse().ok()?;
-        let now = entry.inputs.as_ref()?;
-        let same = now.changes_since(&then, !recipe.depends.is_empty()).is_empty() && failure.header_stamp == *stamp;
+        // A failure before its inputs were known is not tried again by itself: nothing could tell that it is worth it.
+        let same = match (entry.inputs.as_ref(), failure.fingerprint.parse().ok()) {
+            (Some(now), Some(then)) => {
+                now.changes_since(&then, !recipe.depends.is_empty()).is_empty() && failure.header_stamp == *stamp
+            }
+            _ => true,
+        };
         same.then(|| Verdict::new(failure.state.unwrap_or(EntryState::Failed), failure.error.clone()))
     }
 }

@@ -1,0 +1,171 @@
+//! install: puts built modules into a kernel's folder; and the depmod that follows, once for all of them.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use super::{Done, Engine, Order, needs_root, waiting};
+use crate::conf::Recipe;
+use crate::error::{Error, Result};
+use crate::event::{Phase, Sink};
+use crate::install::{self, RecoverAction, Target, depmod};
+use crate::model::{EntryState, KernelId, KernelRelease, PackageId, PackageName};
+use crate::tree;
+
+impl Engine {
+    /// Installs, building first when needed. [`Done::Placed`]: the modules stand, and [`Engine::finish_kernel`] is due.
+    ///
+    /// # Errors
+    /// As [`Engine::build`]; PRE_INSTALL that says no; every module refused. Failures are remembered.
+    pub fn install(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
+        needs_root("installing modules")?;
+        self.kernel_folder_exists(kernel)?;
+        self.add_when_needed(package, order, sink)?;
+        self.release_hold(package, kernel, order)?;
+        let result = self.try_install(package, kernel, order, sink);
+        self.settle_failure(package, kernel, &result);
+        result
+    }
+
+    fn try_install(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
+        let recipe = self.recipe(package, kernel)?;
+        if let (Some(reason), false) = (recipe.obsolete_reason(&kernel.release), order.force) {
+            return Err(Error::AllRefused {
+                package: package.clone(),
+                kernel: kernel.clone(),
+                reasons: vec![reason],
+                state: EntryState::Dormant,
+            });
+        }
+        let built = self.try_build(package, kernel, order, sink)?;
+        if matches!(built, Done::Unchanged(_)) && !order.force && self.stands(package, kernel)? {
+            return Ok(Done::Unchanged(format!("{package} is installed for {} already", kernel.release)));
+        }
+        sink.phase(Phase::Installing);
+        let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
+        let source = self.source(package)?;
+        let pre = recipe.pre_install.as_deref();
+        if let Some(code @ 1..) = self.script("PRE_INSTALL", pre, package, Some(kernel), &source, sink)? {
+            return Err(Error::PreInstall { package: package.clone(), kernel: kernel.clone(), code });
+        }
+        self.place(package, kernel, &recipe, order, sink)?;
+        let post = recipe.post_install.as_deref();
+        if let Some(code @ 1..) = self.script("POST_INSTALL", post, package, Some(kernel), &source, sink)? {
+            sink.warn(format!("{package}: its POST_INSTALL script failed with code {code}"));
+        }
+        Ok(Done::Placed)
+    }
+
+    fn place(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        recipe: &Recipe,
+        order: &Order,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let folder = self.observer.distro().modules_folder();
+        let target = Target {
+            layout: &self.layout,
+            package,
+            kernel,
+            recipe,
+            modules_folder: folder.as_deref(),
+            obsolete: None,
+            symlink: self.settings.symlink_modules,
+            force: order.force,
+            force_version_override: false,
+            by_uid: order.uid,
+            reason: &order.reason,
+        };
+        let placed = install::place(&target, sink)?;
+        for (module, reason) in placed.refused {
+            sink.warn(format!("{package}: {module} is not installed: {reason}"));
+        }
+        for original in placed.displaced {
+            sink.note(format!("{package}: the kernel's own {} is kept, and comes back on uninstall", original.display()));
+        }
+        Ok(())
+    }
+
+    /// Whether a package is installed and every file of it is there.
+    fn stands(&self, package: &PackageId, kernel: &KernelId) -> Result<bool> {
+        let entry = tree::package(&self.layout, package)?
+            .and_then(|p| p.entries.into_iter().find(|e| e.kernel == *kernel && e.installed));
+        let Some(entry) = entry else { return Ok(false) };
+        let record = entry.manifest.and_then(|m| m.installed);
+        Ok(record.is_none_or(|r| r.files.iter().all(|f| self.layout.host(&f.path).exists())))
+    }
+
+    /// Runs depmod once for everything that was placed or taken away; then commits it, or puts everything back.
+    ///
+    /// # Errors
+    /// [`Error::Depmod`]: the modules that were there before are back.
+    pub fn finish_kernel(&self, kernel: &KernelId, batch: &[PackageId], sink: &mut dyn Sink) -> Result<()> {
+        sink.phase(Phase::Depmod);
+        let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
+        let names: BTreeSet<&PackageName> = batch.iter().map(|p| &p.name).collect();
+        if self.layout.kernel_folder(&kernel.release).is_dir()
+            && let Err(error) = depmod::run(&self.layout, &kernel.release)
+        {
+            for name in names {
+                install::undo(&self.layout, name, kernel)?;
+            }
+            // The old modules are the ones the old index was made from; a second failure changes nothing for them.
+            let _ = depmod::run(&self.layout, &kernel.release);
+            return Err(error);
+        }
+        for name in names {
+            install::commit(&self.layout, name, kernel)?;
+        }
+        self.post_transaction(&kernel.release, sink);
+        Ok(())
+    }
+
+    /// Runs framework.conf's post_transaction. That it failed is worth a warning, and changes nothing.
+    fn post_transaction(&self, kernel: &KernelRelease, sink: &mut dyn Sink) {
+        let Some(command) = self.settings.post_transaction.as_ref().map(|c| c.for_kernel(kernel)) else { return };
+        if command.trim().is_empty() {
+            return;
+        }
+        let path = self.layout.post_transaction_log();
+        let run = || -> std::io::Result<_> {
+            let log = std::fs::File::create(&path)?;
+            let mut shell = Command::new("bash");
+            shell.args(["-c", &command]).env("kernelver", kernel.as_str()).stdin(Stdio::null());
+            shell.stdout(log.try_clone()?).stderr(log).status()
+        };
+        match run() {
+            Ok(status) if status.success() => {}
+            Ok(status) => sink.warn(format!("post_transaction ({command}) failed with {status}; log: {}", path.display())),
+            Err(error) => sink.warn(format!("post_transaction ({command}) could not run: {error}")),
+        }
+    }
+
+    /// After a crash or a power cut: undoes installs that were cut short, and finishes those that lack only depmod.
+    ///
+    /// # Errors
+    /// When the tree cannot be read. What could not be recovered is a warning.
+    pub fn recover(&self, sink: &mut dyn Sink) -> Result<()> {
+        let mut waiting_for_depmod: Vec<(KernelId, PackageId)> = Vec::new();
+        for found in install::recover(&self.layout)? {
+            let (package, kernel) = (found.package, found.kernel);
+            match found.action {
+                RecoverAction::Undone => sink.note(format!("{package} for {kernel}: an install that was cut short is undone")),
+                RecoverAction::AwaitsDepmod => waiting_for_depmod.push((kernel, package)),
+                RecoverAction::Failed { why } => sink.warn(format!("{package} for {kernel}: {why}")),
+            }
+        }
+        waiting_for_depmod.sort();
+        for batch in waiting_for_depmod.chunk_by(|a, b| a.0 == b.0) {
+            let packages: Vec<PackageId> = batch.iter().map(|(_, package)| package.clone()).collect();
+            let Some((kernel, _)) = batch.first() else { continue };
+            match self.finish_kernel(kernel, &packages, sink) {
+                Ok(()) => sink.note(format!("kernel {kernel}: installs that were cut short before depmod are finished")),
+                Err(Error::Depmod { why, .. }) => sink.warn(format!("kernel {kernel}: {why}")),
+                Err(error) => return Err(error),
+            }
+        }
+        crate::build::workspace::remove_abandoned(&self.layout);
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! build: makes a package's modules for a kernel.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::{Done, Engine, Order, waiting};
+use crate::build::{self, Build};
+use crate::conf::Recipe;
+use crate::error::{Error, IoContext as _, Result};
+use crate::event::Sink;
+use crate::fingerprint::Fingerprint;
+use crate::host::headers::{HeaderState, Headers};
+use crate::model::{KernelId, PackageId};
+use crate::tree::{self, Manifest};
+
+impl Engine {
+    /// Builds, adding the package first when needed. What is built from the same inputs stays as it is, unless forced.
+    ///
+    /// # Errors
+    /// Those of dkms-contract.md §2: excluded, no headers, a dependency that is missing, a build that failed. Failures
+    /// are remembered until an input changes.
+    pub fn build(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
+        self.add_when_needed(package, order, sink)?;
+        self.release_hold(package, kernel, order)?;
+        let result = self.try_build(package, kernel, order, sink);
+        self.settle_failure(package, kernel, &result);
+        result
+    }
+
+    pub(super) fn settle_failure<T>(&self, package: &PackageId, kernel: &KernelId, result: &Result<T>) {
+        match result {
+            Ok(_) => {
+                if let Err(error) = tree::failures::clear(&self.layout, package, kernel) {
+                    tracing::warn!("{error}");
+                }
+            }
+            Err(error) => self.remember(package, kernel, error),
+        }
+    }
+
+    pub(super) fn release_hold(&self, package: &PackageId, kernel: &KernelId, order: &Order) -> Result<()> {
+        if order.by_hand {
+            tree::holds::release(&self.layout, package, Some(kernel))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn try_build(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        order: &Order,
+        sink: &mut dyn Sink,
+    ) -> Result<Done> {
+        let source = self.source(package)?;
+        let recipe = self.recipe(package, kernel)?;
+        for warning in &recipe.warnings {
+            sink.warn(format!("{package}: {warning}"));
+        }
+        if let Some(reason) = recipe.exclusion.clone() {
+            return Err(Error::Excluded { package: package.clone(), kernel: kernel.clone(), reason });
+        }
+        if fs::read_dir(&source).at("read", &source)?.next().is_none() {
+            return Err(Error::EmptySource { package: package.clone(), path: source });
+        }
+        let headers = self.ready_headers(kernel)?;
+        if !order.force {
+            self.dependencies_installed(package, &recipe, kernel)?;
+        }
+        let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
+        self.remove_leftovers(package, kernel);
+        let inputs =
+            self.observer.inputs(package, kernel, &source, &headers, &self.depends(&recipe, kernel))?;
+        if !order.force
+            && let Some(why) = self.built_already(package, kernel, &recipe, &inputs)?
+        {
+            return Ok(Done::Unchanged(why));
+        }
+        self.run_build(package, kernel, &recipe, &source, &headers, &inputs, sink)?;
+        Ok(Done::Changed)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything one build is made from, once")]
+    fn run_build(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        recipe: &Recipe,
+        source: &Path,
+        headers: &Headers,
+        inputs: &Fingerprint,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        let limit = self.settings.package(&package.name).timeout.unwrap_or(self.settings.daemon.build_timeout);
+        let order = Build {
+            layout: &self.layout,
+            settings: &self.settings,
+            distro: self.observer.distro(),
+            package,
+            kernel,
+            recipe,
+            source,
+            headers,
+            user: self.user.as_ref(),
+            jobs: self.settings.parallel_jobs.unwrap_or(cpus),
+            limit,
+            inputs,
+            make_keys: !self.in_chroot,
+        };
+        build::run(&order, sink)
+    }
+
+    fn ready_headers(&self, kernel: &KernelId) -> Result<Headers> {
+        // Whether they have settled is the daemon's question; a person who asks now gets an answer now.
+        let why = match self.observer.headers(kernel, SystemTime::now(), Duration::ZERO) {
+            HeaderState::Ready(headers) => return Ok(headers),
+            HeaderState::Settling { why, .. } | HeaderState::Unusable { why } => why,
+            HeaderState::Missing { why, package: Some(package) } => format!("{why}; install {package}"),
+            HeaderState::Missing { why, package: None } => why,
+        };
+        Err(Error::NoHeaders { kernel: kernel.clone(), why })
+    }
+
+    fn dependencies_installed(&self, package: &PackageId, recipe: &Recipe, kernel: &KernelId) -> Result<()> {
+        let there = |name: &_| fs::symlink_metadata(self.layout.installed_link(name, kernel)).is_ok();
+        let missing: Vec<_> = recipe.build_depends.iter().filter(|name| !there(*name)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::DependsMissing { package: package.clone(), kernel: kernel.clone(), missing })
+    }
+
+    /// Why there is nothing to build, when there is not.
+    fn built_already(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        recipe: &Recipe,
+        inputs: &Fingerprint,
+    ) -> Result<Option<String>> {
+        let there = || format!("{package} is built for {} already", kernel.release);
+        if !self.layout.module_dir(package, kernel).is_dir() {
+            return Ok(None);
+        }
+        let Some(manifest) = Manifest::read(&self.layout, package, kernel)? else {
+            // A classic tool built it, and left no record of what from: it is taken as it is.
+            return Ok(Some(there()));
+        };
+        let same = manifest
+            .built
+            .fingerprint
+            .parse()
+            .is_ok_and(|then| inputs.changes_since(&then, recipe.build_depends_rebuild).is_empty());
+        let whole =
+            manifest.built.modules.iter().all(|m| self.layout.module_dir(package, kernel).join(&m.file_name).exists());
+        Ok((same && whole).then(there))
+    }
+
+    /// What a killed build of this package and kernel left behind.
+    fn remove_leftovers(&self, package: &PackageId, kernel: &KernelId) {
+        let Ok(entries) = fs::read_dir(self.layout.kernel_dir(package, &kernel.release)) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(build::STAGED_PREFIX)
+                && let Err(error) = super::remove_if_there(&entry.path())
+            {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+}

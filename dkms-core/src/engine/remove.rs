@@ -1,0 +1,129 @@
+//! uninstall, unbuild, remove, and cleaning up after a kernel that is gone.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use super::{Done, Engine, Order, now_in_seconds, remove_if_there, waiting};
+use crate::error::{Error, Result};
+use crate::event::{Phase, Sink};
+use crate::host::kernels;
+use crate::install;
+use crate::model::{KernelId, PackageId};
+use crate::tree;
+
+impl Engine {
+    /// Takes a package off a kernel and puts the kernel's own modules back; what was built stays.
+    ///
+    /// # Errors
+    /// When the package is not in the tree, or the disk refuses.
+    pub fn uninstall(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
+        self.known(package)?;
+        // Held first: the daemon must not put back what is half taken away.
+        if order.by_hand {
+            tree::holds::hold(&self.layout, package, Some(kernel), order.uid, now_in_seconds())?;
+        }
+        self.withdraw(package, kernel, sink)
+    }
+
+    fn withdraw(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<Done> {
+        sink.phase(Phase::Installing);
+        let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
+        let readable = self.recipe_if_readable(package, kernel);
+        let recipe = readable.as_ref().map(|(_, recipe)| recipe);
+        let folder = self.observer.distro().modules_folder();
+        let withdrawn = install::withdraw(&self.layout, package, kernel, recipe, folder.as_deref())?;
+        for (path, why) in &withdrawn.kept {
+            sink.warn(format!("{package}: {} is left as it is: {why}", path.display()));
+        }
+        for path in &withdrawn.restored {
+            sink.note(format!("{package}: the kernel's own {} is back", path.display()));
+        }
+        if !withdrawn.was_installed {
+            return Ok(Done::Unchanged(format!("{package} is not installed for {}", kernel.release)));
+        }
+        if let Some((source, recipe)) = &readable {
+            let post = recipe.post_remove.as_deref();
+            if let Some(code @ 1..) = self.script("POST_REMOVE", post, package, Some(kernel), source, sink)? {
+                sink.warn(format!("{package}: its POST_REMOVE script failed with code {code}"));
+            }
+        }
+        Ok(Done::Placed)
+    }
+
+    /// As [`Engine::uninstall`], and drops what was built for the kernel.
+    ///
+    /// # Errors
+    /// As [`Engine::uninstall`].
+    pub fn unbuild(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
+        let uninstalled = self.uninstall(package, kernel, order, sink)?;
+        let built = self.layout.built_dir(package, kernel);
+        let was_built = built.is_dir();
+        self.drop_built(package, kernel, sink)?;
+        Ok(match uninstalled {
+            Done::Unchanged(_) if was_built => Done::Changed,
+            Done::Unchanged(_) => Done::Unchanged(format!("{package} is not built for {}", kernel.release)),
+            other => other,
+        })
+    }
+
+    fn drop_built(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<()> {
+        let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
+        remove_if_there(&self.layout.built_dir(package, kernel))?;
+        // Another architecture may still be below it.
+        let _ = fs::remove_dir(self.layout.kernel_dir(package, &kernel.release));
+        tree::failures::clear(&self.layout, package, kernel)
+    }
+
+    /// Forgets a package: takes it off every kernel, drops what was built. Its source stays. The kernels it was taken
+    /// off need [`Engine::finish_kernel`].
+    ///
+    /// # Errors
+    /// When the package is not in the tree, or the disk refuses.
+    pub fn remove(&self, package: &PackageId, order: &Order, sink: &mut dyn Sink) -> Result<Vec<KernelId>> {
+        let Some(found) = tree::package(&self.layout, package)? else {
+            return Err(Error::NotAdded { package: package.clone() });
+        };
+        if order.by_hand {
+            tree::holds::hold(&self.layout, package, None, order.uid, now_in_seconds())?;
+        }
+        let mut changed = Vec::new();
+        for entry in found.entries {
+            if self.withdraw(package, &entry.kernel, sink)? == Done::Placed {
+                changed.push(entry.kernel.clone());
+            }
+            self.drop_built(package, &entry.kernel, sink)?;
+        }
+        let _lock = tree::lock_package(&self.layout, &package.name, &mut waiting(sink, "the package"))?;
+        tree::failures::clear_package(&self.layout, package)?;
+        tree::forget(&self.layout, package)?;
+        Ok(changed)
+    }
+
+    /// Drops what is left of a package on a kernel that is gone, and the kernel's folder when nobody else's files are
+    /// in it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn clean(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<Done> {
+        self.withdraw(package, kernel, sink)?;
+        self.drop_built(package, kernel, sink)?;
+        remove_leftover_folder(&self.layout.kernel_folder(&kernel.release))?;
+        Ok(Done::Changed)
+    }
+
+    fn known(&self, package: &PackageId) -> Result<()> {
+        match tree::package(&self.layout, package)? {
+            Some(_) => Ok(()),
+            None => Err(Error::NotAdded { package: package.clone() }),
+        }
+    }
+}
+
+/// Removes a gone kernel's folder when nothing but depmod's own files is left in it.
+fn remove_leftover_folder(folder: &Path) -> Result<()> {
+    if !folder.is_dir() || kernels::left_over(folder, &HashSet::new()) {
+        return Ok(());
+    }
+    remove_if_there(folder)
+}
