@@ -18,6 +18,7 @@ pub use failures::Failure;
 pub use holds::{Hold, Holds};
 pub use locks::{Holder, Lock, lock_build, lock_install, lock_package};
 pub use manifest::{BuiltModule, BuiltRecord, InstallRecord, InstalledFile, Manifest};
+pub(crate) use scan::link_target;
 pub use scan::{SourceState, TreeEntry, TreePackage, WeakLink, package, scan};
 
 use crate::error::Result;
