@@ -93,10 +93,9 @@ fn find(target: &Path, package: &str) -> PathBuf {
 
 fn dependency(of: &str, beginning: &str) -> String {
     let text = output("apt-cache", &["depends", of]);
-    let words = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let mut words = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     words
-        .filter(|word| word.starts_with(beginning))
-        .next()
+        .find(|word| word.starts_with(beginning))
         .unwrap_or_else(|| panic!("{of} depends on no {beginning}*"))
         .to_owned()
 }

@@ -3,8 +3,10 @@
 //! * [`modinfo`]: reads it.
 //! * [`verify`]: whether it is fit for a kernel.
 //! * [`strip`], [`sign`], [`compress`]: in this order.
+//! * [`keys`]: the signing key and its certificate.
 
 pub mod compress;
+pub mod keys;
 pub mod modinfo;
 pub mod sign;
 pub mod strip;
@@ -14,6 +16,6 @@ pub mod verify;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-//pub use compress::{CompressOptions, Suffix};
+pub use compress::{CompressOptions, Suffix};
 pub use modinfo::{ElfClass, ModInfo};
-//pub use sign::{SignOutcome, SignSettings, TrySign};
+pub use sign::{SignOutcome, SignSettings, Signer, TrySign};

@@ -129,3 +129,65 @@ pub fn contents(path: &Path) -> Result<Vec<u8>> {
     command.arg(arguments).arg("--").arg(path);
     Ok(tool::run(command, path, package)?.stdout)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::fixture;
+    use proptest::prelude::*;
+
+    /// kmod's own reader is the judge.
+    #[test]
+    fn kmod_reads_the_same() {
+        for file in ["r8169.ko", "8139cp.ko", "8139too.ko"] {
+            let path = fixture::module(file);
+            let info = ModInfo::read(&path).unwrap();
+            let field = |name: &str| {
+                let output = Command::new("modinfo").args(["-F", name]).arg(&path).output().unwrap();
+                let text = String::from_utf8(output.stdout).unwrap().trim_end().to_owned();
+                (!text.is_empty()).then_some(text)
+            };
+            assert_eq!(info.name, field("name"));
+            assert_eq!(info.version, field("version"));
+            assert_eq!(info.srcversion, field("srcversion"));
+            assert_eq!(info.vermagic, field("vermagic").map(|v| format!("{v} ")));
+            assert_eq!(info.license, field("license"));
+            assert_eq!(info.depends.join(","), field("depends").unwrap_or_default());
+            assert_eq!(info.signed, field("sig_id").is_some());
+            assert_eq!(info.release(), Some(fixture::kernel().release.as_str()));
+        }
+        let old = ModInfo::read(&fixture::module("8139cp.ko")).unwrap();
+        assert!(old.version.is_some() && old.srcversion.is_some());
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error_that_names_it() {
+        let failed = ModInfo::read(Path::new("/nonexistent/r8169.ko")).unwrap_err();
+        assert!(failed.to_string().contains("/nonexistent/r8169.ko"), "{failed}");
+    }
+
+    #[test]
+    fn a_damaged_archive_names_program_and_file() {
+        let folder = fixture::scratch();
+        let file = folder.path().join("r8169.ko.xz");
+        std::fs::write(&file, b"\xfd7zXZ\0nonsense").unwrap();
+        let failed = ModInfo::read(&file).unwrap_err();
+        assert!(matches!(&failed, Error::Tool { program, .. } if program == "xz"), "{failed}");
+        assert!(failed.to_string().contains("r8169.ko.xz"), "{failed}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_fall(at in 0_usize..100_000, flip in 1_u8.., cut in 0_usize..100_000) {
+            use std::sync::LazyLock;
+            static REAL: LazyLock<Vec<u8>> =
+                LazyLock::new(|| std::fs::read(fixture::module("8139too.ko")).unwrap());
+            let mut bytes = REAL.clone();
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= flip;
+            }
+            bytes.truncate(cut.max(at.min(2000)));
+            let _ = ModInfo::parse(&bytes);
+        }
+    }
+}
