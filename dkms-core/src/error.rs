@@ -301,6 +301,39 @@ pub enum Error {
         state: crate::model::EntryState,
     },
 
+    /// A file that should be a module is none.
+    #[error("{} is no kernel module: {why}", file.display())]
+    NotAModule {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// A program that works on one file failed.
+    #[error("{program} failed on {}: {why}", file.display())]
+    Tool {
+        /// The program.
+        program: String,
+        /// The file.
+        file: PathBuf,
+        /// What it said.
+        why: String,
+    },
+
+    /// An install that was interrupted can be neither finished nor undone.
+    #[error("{package} for {kernel}: an interrupted install cannot be undone: {why}; the copies of what was there before are in {}", copies.display())]
+    NotUndone {
+        /// The package.
+        package: PackageName,
+        /// The kernel.
+        kernel: KernelId,
+        /// What is in the way.
+        why: String,
+        /// Where the copies are.
+        copies: PathBuf,
+    },
+
     /// depmod failed; what it was run for has been rolled back.
     #[error("depmod failed for kernel {kernel}, so the modules that were there before are back: {why}")]
     Depmod {
@@ -353,6 +386,9 @@ impl Error {
             | Self::BuiltModuleMissing { .. }
             | Self::AllRefused { .. }
             | Self::BadModule { .. }
+            | Self::NotAModule { .. }
+            | Self::Tool { .. }
+            | Self::NotUndone { .. }
             | Self::Depmod { .. } => 6,
             Self::ModuleNotBuilt { .. } => 7,
             Self::BadConf { .. } | Self::Evaluation { .. } | Self::EmptySource { .. } => 8,

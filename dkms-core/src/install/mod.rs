@@ -1,1 +1,122 @@
-//! See the map in lib.rs.
+//! Built modules into a kernel's folder and out again (dkms-contract.md §3, "Order of an install"; design.md, decision 7).
+//!
+//! An install is [`place`], then one [`depmod::run`] a kernel, then [`commit`], or [`undo`] when depmod failed. At any
+//! instant of it the machine may stop: [`recover`] then leads to the state before or to the one after, never between.
+//! [`withdraw`] is the way out, and can be repeated until it succeeds.
+//!
+//! Callers hold [`crate::tree::lock_install`] of the kernel from [`place`] to [`commit`], and during the others;
+//! [`recover`] takes it itself.
+//!
+//! * `find`: module files in a kernel's folder.
+//! * [`version_check`]: whether the kernel's own module is as good.
+//! * `plan`: pure reading: which files change, and what they were before.
+//! * `intent`: that plan on disk.
+//! * `originals`: kernel modules that an install displaces.
+
+pub mod depmod;
+mod find;
+mod intent;
+mod originals;
+mod place;
+mod plan;
+mod undo;
+pub mod version_check;
+mod withdraw;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use place::place;
+pub use undo::{commit, recover, undo};
+pub use withdraw::withdraw;
+
+use crate::conf::Recipe;
+use crate::layout::Layout;
+use crate::model::{KernelId, ModuleName, PackageId, PackageName};
+use crate::tree::InstalledFile;
+
+/// What to install where.
+#[derive(Debug, Clone)]
+pub struct Target<'a> {
+    /// The paths.
+    pub layout: &'a Layout,
+    /// What.
+    pub package: &'a PackageId,
+    /// For which kernel.
+    pub kernel: &'a KernelId,
+    /// The package's description for this kernel.
+    pub recipe: &'a Recipe,
+    /// The distribution's folder below the kernel's, as `/updates/dkms`; none: each module's DEST_MODULE_LOCATION.
+    pub modules_folder: Option<&'a str>,
+    /// Why OBSOLETE_BY keeps it off this kernel, when it does.
+    pub obsolete: Option<String>,
+    /// Put links to the tree in place instead of copies (`--symlink-modules`).
+    pub symlink: bool,
+    /// Install in spite of OBSOLETE_BY and of the version check.
+    pub force: bool,
+    /// Install in spite of the version check.
+    pub force_version_override: bool,
+    /// Who asked.
+    pub by_uid: u32,
+    /// Why, for the manifest.
+    pub reason: &'a str,
+}
+
+/// What an install did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Every file that is now the package's.
+    pub files: Vec<InstalledFile>,
+    /// Modules that were not installed, each with its reason.
+    pub refused: Vec<(ModuleName, String)>,
+    /// Kernel modules that were moved away, as seen from inside the root.
+    pub displaced: Vec<PathBuf>,
+}
+
+/// What an uninstall did. Paths are as seen from inside the root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Whether the package was installed there at all.
+    pub was_installed: bool,
+    /// Files that were removed.
+    pub removed: Vec<PathBuf>,
+    /// Kernel modules that were put back.
+    pub restored: Vec<PathBuf>,
+    /// What was left as it is, each with the reason: worth a warning.
+    pub kept: Vec<(PathBuf, String)>,
+}
+
+/// An install that was interrupted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// The package.
+    pub package: PackageId,
+    /// The kernel.
+    pub kernel: KernelId,
+    /// What became of it.
+    pub action: RecoverAction,
+}
+
+/// What [`recover`] did about an install.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecoverAction {
+    /// The files are as before it.
+    Undone,
+    /// Its files are in place: run depmod, then [`commit`] or [`undo`].
+    AwaitsDepmod,
+    /// It could not be undone.
+    Failed {
+        /// Why, with what to do.
+        why: String,
+    },
+}
+
+/// The package whose install is under way on a kernel, when one is.
+///
+/// # Errors
+/// When the intent record is there and cannot be read.
+pub fn pending(layout: &Layout, name: &PackageName, kernel: &KernelId) -> crate::Result<Option<PackageId>> {
+    Ok(intent::Intent::read(layout, name, kernel)?.map(|intent| intent.package))
+}

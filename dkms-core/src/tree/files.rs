@@ -262,8 +262,9 @@ pub(crate) mod failpoints {
     }
 
     /// Lets `n` changes happen in this thread, and fails every one after them; none lets all happen.
-    pub(crate) fn stop_before(n: Option<usize>) {
-        LEFT.set(n);
+    /// Gives how many of those that were allowed before have not happened.
+    pub(crate) fn stop_before(n: Option<usize>) -> Option<usize> {
+        LEFT.replace(n)
     }
 
     pub(crate) fn failpoint(_what: &'static str, _path: &Path) -> Result<()> {

@@ -19,6 +19,7 @@ pub use holds::{Hold, Holds};
 pub use locks::{Holder, Lock, lock_build, lock_install, lock_package};
 pub use manifest::{BuiltModule, BuiltRecord, InstallRecord, InstalledFile, Manifest};
 pub use scan::{SourceState, TreeEntry, TreePackage, WeakLink, package, scan};
+pub(crate) use scan::{link_target, resolve};
 
 use crate::error::Result;
 use crate::layout::Layout;

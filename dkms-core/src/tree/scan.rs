@@ -174,7 +174,7 @@ fn source(layout: &Layout, id: &PackageId) -> Result<Option<SourceState>> {
 }
 
 /// Follows a link as programs inside the root would; gives the path to open from here.
-fn resolve(layout: &Layout, link: &Path) -> Result<PathBuf> {
+pub(crate) fn resolve(layout: &Layout, link: &Path) -> Result<PathBuf> {
     let mut path = link.to_owned();
     // The kernel's own limit.
     for _ in 0..40 {

@@ -1,0 +1,163 @@
+//! An install under way, on disk before its first change: enough to undo it from nothing but this and the copies beside.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::model::{KernelId, PackageId, PackageName};
+use crate::tree::{InstallRecord, files, record};
+
+/// The format that this program writes and reads.
+const FORMAT: u32 = 1;
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Stage {
+    /// Files are being changed.
+    Placing,
+    /// All are in place; depmod is next.
+    Placed,
+}
+
+/// The record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    format: u32,
+    pub(crate) stage: Stage,
+    pub(crate) package: PackageId,
+    pub(crate) kernel: KernelId,
+    /// Where the `kernel-…` link pointed.
+    pub(crate) link_before: Option<PathBuf>,
+    /// The version that was installed, with its record when it had one.
+    pub(crate) previous: Option<Previous>,
+    /// Every file that changes.
+    pub(crate) changes: Vec<Change>,
+    /// Which of them are kernel modules to keep.
+    pub(crate) originals: Vec<Original>,
+    /// Folders of the kernel that had to be made, the outermost first; inside the root.
+    pub(crate) folders: Vec<PathBuf>,
+    /// What the manifest will say.
+    pub(crate) record: InstallRecord,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Previous {
+    pub(crate) package: PackageId,
+    pub(crate) record: Option<InstallRecord>,
+}
+
+/// One file that changes. Its copy in the undo folder is called by its place in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// Inside the root.
+    pub(crate) path: PathBuf,
+    /// None: nothing is there.
+    pub(crate) before: Option<Content>,
+    /// None: it goes.
+    pub(crate) after: Option<Content>,
+    /// The file in the tree that it is copied from.
+    pub(crate) from: Option<PathBuf>,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Content {
+    File { sha256: String, mode: u32, modified: Duration },
+    Link { target: PathBuf },
+}
+
+/// A kernel module that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Original {
+    /// Its name in the folder of originals.
+    pub(crate) file: String,
+    /// Which change displaces it.
+    pub(crate) change: usize,
+}
+
+impl Content {
+    /// What is at a path; none when there is nothing.
+    pub(crate) fn at(path: &Path) -> Result<Option<Self>> {
+        use crate::error::IoContext;
+        use std::os::unix::fs::PermissionsExt;
+
+        let Some(found) = files::look(path)? else { return Ok(None) };
+        if found.file_type().is_symlink() {
+            return Ok(Some(Self::Link { target: std::fs::read_link(path).at("read the link", path)? }));
+        }
+        let modified = found.modified().at("look at", path)?;
+        Ok(Some(Self::File {
+            sha256: files::sha256_file(path)?,
+            mode: found.permissions().mode() & 0o7777,
+            modified: modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        }))
+    }
+
+    /// Whether both are the same bytes or the same link, whatever mode and time.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File { sha256: a, .. }, Self::File { sha256: b, .. }) => a == b,
+            (Self::Link { target: a }, Self::Link { target: b }) => a == b,
+            _ => false,
+        }
+    }
+
+    /// Mode and time of change, for a copy that should have them.
+    pub(crate) fn attributes(&self) -> Option<(u32, SystemTime)> {
+        match self {
+            Self::File { mode, modified, .. } => Some((*mode, SystemTime::UNIX_EPOCH + *modified)),
+            Self::Link { .. } => None,
+        }
+    }
+}
+
+impl Intent {
+    pub(crate) fn new(package: PackageId, kernel: KernelId, record: InstallRecord) -> Self {
+        Self {
+            format: FORMAT,
+            stage: Stage::Placing,
+            package,
+            kernel,
+            link_before: None,
+            previous: None,
+            changes: Vec::new(),
+            originals: Vec::new(),
+            folders: Vec::new(),
+            record,
+        }
+    }
+
+    pub(crate) fn read(layout: &Layout, name: &PackageName, kernel: &KernelId) -> Result<Option<Self>> {
+        Self::read_from(&layout.intent(name, kernel))
+    }
+
+    pub(crate) fn read_from(path: &Path) -> Result<Option<Self>> {
+        let intent = record::read::<Self>(path)?;
+        Ok(intent.filter(|intent| {
+            if intent.format != FORMAT {
+                tracing::warn!(path = %path.display(), "ignored: it is of format {}", intent.format);
+            }
+            intent.format == FORMAT
+        }))
+    }
+
+    pub(crate) fn write(&self, layout: &Layout) -> Result<()> {
+        let path = layout.intent(&self.package.name, &self.kernel);
+        files::write_atomic(&path, &record::bytes(self, &path)?, 0o644)
+    }
+
+    /// The copy of what was at a change's path.
+    pub(crate) fn copy(&self, layout: &Layout, change: usize) -> PathBuf {
+        layout.undo_dir(&self.package.name, &self.kernel).join(change.to_string())
+    }
+
+    /// The target of the `kernel-…` link that this install makes.
+    pub(crate) fn link_after(&self) -> PathBuf {
+        Path::new(self.package.version.as_str()).join(&self.kernel.release).join(&self.kernel.arch)
+    }
+}

@@ -1,0 +1,66 @@
+//! The first half of an install: everything up to depmod.
+
+use crate::error::Result;
+use crate::event::Sink;
+use crate::install::intent::{Content, Intent, Stage};
+use crate::install::plan::{Plan, plan};
+use crate::install::{Placed, Target, originals, undo};
+use crate::tree::files;
+
+/// Puts a package's built modules in place of what was there, and makes the `kernel-…` link. Runs no depmod.
+///
+/// An install of this package that was left unfinished on this kernel is undone first. When something fails half way,
+/// what was done is undone.
+///
+/// # Errors
+/// When the kernel's folder is missing, a built module is missing, all modules are refused
+/// ([`crate::Error::AllRefused`]), or the disk cannot be changed.
+pub fn place(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Placed> {
+    undo(target.layout, &target.package.name, target.kernel)?;
+    let Plan { intent, refused } = plan(target, sink)?;
+    for (module, why) in &refused {
+        sink.warn(format!("{module} is not installed: {why}"));
+    }
+    if let Err(e) = carry_out(target, intent.clone()) {
+        if let Err(e) = undo(target.layout, &target.package.name, target.kernel) {
+            tracing::error!("{e}");
+        }
+        return Err(e);
+    }
+    let displaced = intent.originals.iter().filter_map(|o| intent.changes.get(o.change)).map(|c| c.path.clone());
+    Ok(Placed { displaced: displaced.collect(), files: intent.record.files, refused })
+}
+
+/// The order is what makes it safe: the plan, then copies of all that will change, then the changes, then the link,
+/// then the mark that all is done. New files come before old ones go.
+pub(super) fn carry_out(target: &Target<'_>, mut intent: Intent) -> Result<()> {
+    let layout = target.layout;
+    intent.write(layout)?;
+    files::make_folders(&layout.undo_dir(&intent.package.name, &intent.kernel))?;
+    for (n, change) in intent.changes.iter().enumerate() {
+        if let Some(before @ Content::File { .. }) = &change.before {
+            files::copy_atomic(&layout.host(&change.path), &intent.copy(layout, n), 0o600, before.attributes())?;
+        }
+    }
+    originals::keep(layout, &intent)?;
+    for folder in &intent.folders {
+        files::make_folders(&layout.host(folder))?;
+    }
+    for change in &intent.changes {
+        match (&change.after, &change.from) {
+            (Some(after), _) if change.before.as_ref().is_some_and(|before| before.same(after)) => {}
+            (Some(Content::Link { target }), _) => files::link_atomic(target, &layout.host(&change.path))?,
+            (Some(Content::File { mode, .. }), Some(from)) => {
+                files::copy_atomic(&layout.host(from), &layout.host(&change.path), *mode, None)?;
+            }
+            _ => {}
+        }
+    }
+    for change in intent.changes.iter().filter(|change| change.after.is_none()) {
+        files::remove(&layout.host(&change.path))?;
+    }
+    let link = layout.installed_link(&intent.package.name, &intent.kernel);
+    files::link_atomic(&intent.link_after(), &link)?;
+    intent.stage = Stage::Placed;
+    intent.write(layout)
+}

@@ -1,0 +1,260 @@
+//! Which files an install changes, and what they are before. Reads only.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::conf::ModuleRecipe;
+use crate::error::{Error, IoContext, Result};
+use crate::event::Sink;
+use crate::install::find::{self, KernelModules};
+use crate::install::intent::{Change, Content, Intent, Original, Previous};
+use crate::install::{Target, originals, version_check};
+use crate::layout::Layout;
+use crate::model::{EntryState, KernelId, ModuleName, PackageId};
+use crate::tree::{InstallRecord, InstalledFile, Manifest, files, link_target};
+
+/// What was found out.
+pub(crate) struct Plan {
+    pub(crate) intent: Intent,
+    pub(crate) refused: Vec<(ModuleName, String)>,
+}
+
+/// Looks at everything that an install will touch.
+pub(crate) fn plan(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Plan> {
+    let (layout, kernel) = (target.layout, target.kernel);
+    let kernel_folder = layout.kernel_folder(&kernel.release);
+    if !kernel_folder.is_dir() {
+        return Err(Error::NoKernel { kernel: kernel.release.clone(), path: kernel_folder });
+    }
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let record = InstallRecord { at, by_uid: target.by_uid, reason: target.reason.to_owned(), files: Vec::new() };
+    let mut planner = Planner {
+        target,
+        modules: KernelModules::below(&kernel_folder)?,
+        owned: BTreeSet::new(),
+        linked: false,
+        intent: Intent::new(target.package.clone(), kernel.clone(), record),
+        refused: Vec::new(),
+    };
+    planner.previous()?;
+    let mut state = EntryState::KernelNewer;
+    for module in target.recipe.wanted() {
+        if let Some(dormant) = planner.module(module, sink)? {
+            state = dormant;
+        }
+    }
+    if planner.intent.record.files.is_empty() && !planner.refused.is_empty() {
+        let reasons = planner.refused.iter().map(|(module, why)| format!("{module}: {why}")).collect();
+        return Err(Error::AllRefused { package: target.package.clone(), kernel: kernel.clone(), reasons, state });
+    }
+    planner.leftovers()?;
+    Ok(Plan { intent: planner.intent, refused: planner.refused })
+}
+
+struct Planner<'a> {
+    target: &'a Target<'a>,
+    modules: KernelModules,
+    /// Files that the version installed so far put in place.
+    owned: BTreeSet<PathBuf>,
+    /// The `kernel-…` link is there, to whatever version.
+    linked: bool,
+    intent: Intent,
+    refused: Vec<(ModuleName, String)>,
+}
+
+impl Planner<'_> {
+    /// Which version is installed so far, and which files are its.
+    fn previous(&mut self) -> Result<()> {
+        let Target { layout, package, kernel, .. } = *self.target;
+        let link = layout.installed_link(&package.name, kernel);
+        if files::look(&link)?.is_none() {
+            return Ok(());
+        }
+        self.linked = true;
+        let target = std::fs::read_link(&link).at("read the link", &link)?;
+        if let Some((version, from)) = link_target(&target)
+            && from == *kernel
+        {
+            let previous = PackageId { name: package.name.clone(), version };
+            let record = Manifest::read(layout, &previous, kernel)?.and_then(|manifest| manifest.installed);
+            self.owned = owned(layout, &previous, kernel, record.as_ref(), &self.modules)?;
+            self.intent.previous = Some(Previous { package: previous, record });
+        }
+        self.intent.link_before = Some(target);
+        Ok(())
+    }
+
+    /// Plans one module, unless it is refused. Gives a state when that is the reason why.
+    fn module(&mut self, module: &ModuleRecipe, sink: &mut dyn Sink) -> Result<Option<EntryState>> {
+        let Target { layout, package, kernel, .. } = *self.target;
+        let name = &module.dest_name;
+        let folder = layout.module_dir(package, kernel);
+        let Some(built) = find::in_folder(&folder, name)?.into_iter().next() else {
+            let file = folder.join(format!("{name}.ko"));
+            return Err(Error::BuiltModuleMissing { package: package.clone(), kernel: kernel.clone(), file });
+        };
+        if let Some(why) = self.target.obsolete.as_ref().filter(|_| !self.target.force) {
+            self.refused.push((name.clone(), why.clone()));
+            return Ok(Some(EntryState::Dormant));
+        }
+        if let Some(why) = self.version_refusal(name, &built, sink)? {
+            self.refused.push((name.clone(), why));
+            return Ok(None);
+        }
+        let below = self.target.modules_folder.unwrap_or(&module.dest_location);
+        let destination =
+            folder_below(&layout.kernel_folder(&kernel.release), below).ok_or_else(|| Error::BadModule {
+                package: package.clone(),
+                kernel: kernel.clone(),
+                file: built.clone(),
+                why: format!("its destination {below} leaves the kernel's folder"),
+            })?;
+        let path = destination.join(built.file_name().unwrap_or_default());
+        let sha256 = files::sha256_file(&built)?;
+        let from = layout.inside(&built);
+        let after = if self.target.symlink {
+            Content::Link { target: from.clone() }
+        } else {
+            Content::File { sha256: sha256.clone(), mode: 0o644, modified: Duration::ZERO }
+        };
+        let inside = layout.inside(&path);
+        if !self.linked && !originals::are_kept(layout, &package.name, kernel, name)? {
+            self.displace(name, &destination, &path)?;
+        }
+        // Another suffix of the same module beside it would compete with it.
+        for other in find::in_folder(&destination, name)?.into_iter().filter(|other| *other != path) {
+            self.change(&other)?;
+        }
+        let change = self.change(&path)?;
+        if let Some(change) = self.intent.changes.get_mut(change) {
+            change.after = Some(after);
+            change.from = Some(from);
+        }
+        for missing in files::missing_folders(&destination) {
+            let missing = layout.inside(&missing);
+            if !self.intent.folders.contains(&missing) {
+                self.intent.folders.push(missing);
+            }
+        }
+        self.intent.record.files.push(InstalledFile { module: name.clone(), path: inside, sha256 });
+        Ok(None)
+    }
+
+    fn version_refusal(&self, name: &ModuleName, built: &Path, sink: &mut dyn Sink) -> Result<Option<String>> {
+        if self.target.force || self.target.force_version_override {
+            return Ok(None);
+        }
+        let theirs: Vec<_> = self.modules.of(name).iter().filter(|path| !self.owned.contains(*path)).collect();
+        match theirs.as_slice() {
+            [] => Ok(None),
+            [one] => version_check::refusal(built, one, &self.target.layout.inside(one)),
+            several => {
+                let list = several.iter().map(|p| self.target.layout.inside(p).display().to_string());
+                let list = list.collect::<Vec<_>>().join(", ");
+                sink.warn(format!("{name}: its version is not checked: the kernel has several of that name: {list}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Plans to keep the kernel's own module: the first of extra, updates, the destination, then anywhere.
+    fn displace(&mut self, name: &ModuleName, destination: &Path, path: &Path) -> Result<()> {
+        let kernel_folder = self.target.layout.kernel_folder(&self.target.kernel.release);
+        let preferred = [&kernel_folder.join("extra"), &kernel_folder.join("updates"), &destination.to_owned()];
+        let mut original = None;
+        for folder in preferred {
+            original = original.or(find::in_folder(folder, name)?.into_iter().next());
+        }
+        let Some(original) = original.or_else(|| self.modules.of(name).first().cloned()) else { return Ok(()) };
+        // A link into the tree is what an earlier install left, not a module of the kernel's.
+        if original == path && matches!(Content::at(&original)?, Some(Content::Link { .. })) {
+            return Ok(());
+        }
+        let file = original.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let change = self.change(&original)?;
+        self.intent.originals.push(Original { file, change });
+        Ok(())
+    }
+
+    /// What the version installed so far has and this one has not, goes.
+    fn leftovers(&mut self) -> Result<()> {
+        for path in std::mem::take(&mut self.owned) {
+            self.change(&path)?;
+        }
+        Ok(())
+    }
+
+    /// The place in the list of a file that changes; until more is said of it, it goes.
+    fn change(&mut self, path: &Path) -> Result<usize> {
+        let inside = self.target.layout.inside(path);
+        if let Some(known) = self.intent.changes.iter().position(|change| change.path == inside) {
+            return Ok(known);
+        }
+        let before = Content::at(path)?;
+        self.intent.changes.push(Change { path: inside, before, after: None, from: None });
+        Ok(self.intent.changes.len() - 1)
+    }
+}
+
+/// A folder below the kernel's; none when the words lead out of it.
+pub(crate) fn folder_below(kernel_folder: &Path, below: &str) -> Option<PathBuf> {
+    let mut folder = kernel_folder.to_owned();
+    for component in Path::new(below).components() {
+        match component {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(word) => folder.push(word),
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(folder)
+}
+
+/// The files that an installed version put in place and nobody replaced since: those of its record, or without one
+/// those that are byte for byte what the tree has built, or links to it.
+pub(crate) fn owned(
+    layout: &Layout,
+    package: &PackageId,
+    kernel: &KernelId,
+    record: Option<&InstallRecord>,
+    modules: &KernelModules,
+) -> Result<BTreeSet<PathBuf>> {
+    let mut owned = BTreeSet::new();
+    if let Some(record) = record {
+        for file in &record.files {
+            let path = layout.host(&file.path);
+            if is_ours(layout, package, kernel, &path, Some(&file.sha256))? {
+                owned.insert(path);
+            }
+        }
+        return Ok(owned);
+    }
+    for (name, _) in files::list(&layout.module_dir(package, kernel))? {
+        let Some(module) = name.to_str().and_then(find::module_of) else { continue };
+        let digest = files::sha256_file(&layout.module_dir(package, kernel).join(&name))?;
+        for path in ModuleName::new(module).ok().iter().flat_map(|module| modules.of(module)) {
+            if is_ours(layout, package, kernel, path, Some(&digest))? {
+                owned.insert(path.clone());
+            }
+        }
+    }
+    Ok(owned)
+}
+
+/// Whether a file has this digest, or is a link to what the tree has built.
+pub(crate) fn is_ours(
+    layout: &Layout,
+    package: &PackageId,
+    kernel: &KernelId,
+    path: &Path,
+    sha256: Option<&str>,
+) -> Result<bool> {
+    Ok(match Content::at(path)? {
+        None => false,
+        Some(Content::File { sha256: found, .. }) => Some(found.as_str()) == sha256,
+        Some(Content::Link { target }) => {
+            layout.host(target).starts_with(layout.version_dir(package))
+                && files::look(&layout.module_dir(package, kernel))?.is_some_and(|found| found.is_dir())
+        }
+    })
+}
