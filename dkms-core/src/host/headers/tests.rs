@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 use std::time::Instant;
 
@@ -57,10 +57,18 @@ impl Tree {
         self.root.path().join(path)
     }
 
+    /// Writes a file, so that the ctime of what changes is another one: times are as coarse as the clock's ticks, and
+    /// a test is quicker.
     fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
+        let changes = path.ancestors().find(|p| p.exists()).unwrap();
+        let ctime = || fs::metadata(changes).map(|m| (m.ctime(), m.ctime_nsec())).unwrap();
+        let before = ctime();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(&path, text).unwrap();
+        while ctime() == before {
+            fs::set_permissions(changes, fs::metadata(changes).unwrap().permissions()).unwrap();
+        }
     }
 
     /// Another process writes the program: one that this process has open, or a process that a test beside this one
