@@ -160,6 +160,21 @@ fn a_late_file_anywhere_settles_anew_and_changes_the_stamp(#[case] late: &str) {
     assert_ne!(before.stamp, after.stamp);
 }
 
+/// Ubuntu links folders of the second level to another package's; a link upwards is no part of the tree.
+#[test]
+fn links_of_the_second_level_are_followed_and_links_upwards_are_not() {
+    let tree = Tree::new();
+    tree.write("usr/src/linux-headers-6.1.0-56/include/linux/deep/a.h", "");
+    tree.write("usr/src/unrelated/a.h", "");
+    symlink("../../linux-headers-6.1.0-56/include/linux", tree.path(&format!("{BUILD}/include/linux"))).unwrap();
+    symlink("/usr/src", tree.path(&format!("{BUILD}/source"))).unwrap();
+    let before = tree.ready().stamp;
+    tree.write("usr/src/unrelated/b.h", "");
+    assert_eq!(before, tree.ready().stamp);
+    tree.write("usr/src/linux-headers-6.1.0-56/include/linux/deep/b.h", "");
+    assert_ne!(before, tree.ready().stamp);
+}
+
 /// Package managers set mtimes back to the package's; only ctime tells that something arrived just now.
 #[test]
 fn old_mtimes_do_not_pass_for_settled() {
