@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::hex;
 use super::tools::{self, Verdict};
+use super::tree::Walk;
 use crate::host::kconfig::KernelConfig;
 use crate::host::package_manager::DpkgStatus;
 use crate::host::resolve::resolve;
@@ -24,6 +25,7 @@ pub struct HeaderCache {
     tools: Memory<Verdict>,
     digests: Memory<String>,
     configs: Memory<Arc<KernelConfig>>,
+    walks: Mutex<HashMap<PathBuf, Arc<Walk>>>,
     dpkg: Memory<Arc<DpkgStatus>, (Stat, Option<Stat>)>,
 }
 
@@ -39,6 +41,20 @@ impl HeaderCache {
             self.tools.put(program, stat, verdict.clone());
         }
         verdict
+    }
+
+    /// The walk over a tree that has not changed since.
+    pub(super) fn walk(&self, dir: &Path) -> Option<Arc<Walk>> {
+        let known = self.walks.lock().unwrap_or_else(PoisonError::into_inner).get(dir).cloned();
+        known.filter(|walk| walk.still_stands())
+    }
+
+    /// Keeps a walk over a tree that had settled: one that changes as it is walked may look the same afterwards, as
+    /// times are coarse.
+    pub(super) fn keep_walk(&self, dir: &Path, walk: &Arc<Walk>) {
+        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+        walks.retain(|dir, _| dir.exists());
+        walks.insert(dir.to_owned(), walk.clone());
     }
 
     /// The kernel's configuration.

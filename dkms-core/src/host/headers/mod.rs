@@ -152,11 +152,13 @@ impl Inspection<'_> {
         if !found.missing.is_empty() {
             return Err(NotReady::Missing(format!("{} lacks {}", self.shown(dir), found.missing.join(", "))));
         }
-        let walk = tree::walk(self.layout, &found);
+        let known = self.cache.walk(dir);
+        let walk = known.unwrap_or_else(|| Arc::new(tree::walk(self.layout, &found)));
         if let Some(why) = self.cache.half_unpacked(self.layout, &walk.roots) {
             return Err(NotReady::Missing(format!("{why}; should it stay so, run: dpkg --configure -a")));
         }
         self.settled(&walk)?;
+        self.cache.keep_walk(dir, &walk);
         for (name, tool) in TOOLS.iter().filter_map(|name| Some((name, found.sentinels.get(*name)?))) {
             match self.cache.tool(tool) {
                 Verdict::Runs => {}
@@ -172,21 +174,18 @@ impl Inspection<'_> {
             dir: dir.to_owned(),
             config: self.cache.config(dir),
             identity: self.cache.identity(self.layout, read),
-            stamp: walk.stamp,
+            stamp: walk.stamp.clone(),
         })
     }
 
     /// A time ahead of the clock is one from before the clock was set back; it says nothing about now.
     fn settled(&self, walk: &tree::Walk) -> Result<(), NotReady> {
-        let latest = walk
-            .changes
-            .iter()
-            .filter(|(changed, _)| *changed <= self.now + self.quiet)
-            .max_by_key(|(changed, _)| *changed);
+        let latest =
+            walk.seen.iter().filter(|seen| seen.changed <= self.now + self.quiet).max_by_key(|seen| seen.changed);
         match latest {
-            Some((changed, path)) if *changed + self.quiet > self.now => {
-                let why = format!("{} has just changed", self.shown(path));
-                Err(NotReady::Settling { until: *changed + self.quiet, why })
+            Some(seen) if seen.changed + self.quiet > self.now => {
+                let why = format!("{} has just changed", self.shown(&seen.path));
+                Err(NotReady::Settling { until: seen.changed + self.quiet, why })
             }
             _ if walk.moving => {
                 let why = "folders are being removed".to_owned();

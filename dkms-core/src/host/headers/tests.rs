@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 use std::time::Instant;
 
@@ -57,10 +57,18 @@ impl Tree {
         self.root.path().join(path)
     }
 
+    /// Writes a file, so that the ctime of what changes is another one: times are as coarse as the clock's ticks, and
+    /// a test is quicker.
     fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
+        let changes = path.ancestors().find(|p| p.exists()).unwrap();
+        let ctime = || fs::metadata(changes).map(|m| (m.ctime(), m.ctime_nsec())).unwrap();
+        let before = ctime();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(&path, text).unwrap();
+        while ctime() == before {
+            fs::set_permissions(changes, fs::metadata(changes).unwrap().permissions()).unwrap();
+        }
     }
 
     /// Another process writes the program: one that this process has open, or a process that a test beside this one
@@ -150,6 +158,21 @@ fn a_late_file_anywhere_settles_anew_and_changes_the_stamp(#[case] late: &str) {
     assert!(matches!(tree.at(SystemTime::now()), HeaderState::Settling { .. }));
     let after = tree.ready();
     assert_ne!(before.stamp, after.stamp);
+}
+
+/// Ubuntu links folders of the second level to another package's; a link upwards is no part of the tree.
+#[test]
+fn links_of_the_second_level_are_followed_and_links_upwards_are_not() {
+    let tree = Tree::new();
+    tree.write("usr/src/linux-headers-6.1.0-56/include/linux/deep/a.h", "");
+    tree.write("usr/src/unrelated/a.h", "");
+    symlink("../../linux-headers-6.1.0-56/include/linux", tree.path(&format!("{BUILD}/include/linux"))).unwrap();
+    symlink("/usr/src", tree.path(&format!("{BUILD}/source"))).unwrap();
+    let before = tree.ready().stamp;
+    tree.write("usr/src/unrelated/b.h", "");
+    assert_eq!(before, tree.ready().stamp);
+    tree.write("usr/src/linux-headers-6.1.0-56/include/linux/deep/b.h", "");
+    assert_ne!(before, tree.ready().stamp);
 }
 
 /// Package managers set mtimes back to the package's; only ctime tells that something arrived just now.

@@ -84,8 +84,8 @@ fn includes(makefile: &str) -> Vec<PathBuf> {
 /// What a walk over the tree's folders found.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// The ctime of every folder and sentinel.
-    pub(super) changes: Vec<(SystemTime, PathBuf)>,
+    /// Every folder, sentinel and Makefile.
+    pub(super) seen: Vec<Seen>,
     /// Folders went away under the walk.
     pub(super) moving: bool,
     /// Digest (hex) of the tree as described at [`super::Headers::stamp`].
@@ -94,22 +94,49 @@ pub(super) struct Walk {
     pub(super) roots: Vec<PathBuf>,
 }
 
+/// A folder or file as a walk found it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// Where.
+    pub(super) path: PathBuf,
+    /// When it last changed, by ctime.
+    pub(super) changed: SystemTime,
+    inode: (u64, u64),
+}
+
+impl Seen {
+    fn new(path: &Path, meta: &fs::Metadata) -> Self {
+        Self { path: path.to_owned(), changed: changed(meta), inode: (meta.dev(), meta.ino()) }
+    }
+}
+
+impl Walk {
+    /// Whether all that the walk found is as it was, so that another would find the same.
+    pub(super) fn still_stands(&self) -> bool {
+        !self.moving
+            && self.seen.iter().all(|seen| {
+                fs::symlink_metadata(&seen.path)
+                    .is_ok_and(|meta| changed(&meta) == seen.changed && (meta.dev(), meta.ino()) == seen.inode)
+            })
+    }
+}
+
 /// Walks every folder of the tree.
 pub(super) fn walk(layout: &Layout, found: &Found) -> Walk {
     let mut walk = Walk { roots: vec![found.dir.clone()], ..Walk::default() };
     walk.roots.extend(found.included_folders());
     let mut lines: Vec<Vec<u8>> = Vec::new();
-    let mut seen = HashSet::new();
+    let mut inodes = HashSet::new();
     let mut left: Vec<(PathBuf, usize)> = walk.roots.iter().map(|root| (root.clone(), 0)).collect();
     while let Some((folder, depth)) = left.pop() {
         let Ok(meta) = fs::symlink_metadata(&folder) else {
             walk.moving = true;
             continue;
         };
-        if !seen.insert((meta.dev(), meta.ino())) || seen.len() > MAX_FOLDERS {
+        if !inodes.insert((meta.dev(), meta.ino())) || inodes.len() > MAX_FOLDERS {
             continue;
         }
-        walk.changes.push((changed(&meta), folder.clone()));
+        walk.seen.push(Seen::new(&folder, &meta));
         let mut names: Vec<OsString> = Vec::new();
         match fs::read_dir(&folder) {
             Err(e) => walk.moving |= e.kind() == io::ErrorKind::NotFound,
@@ -141,7 +168,7 @@ pub(super) fn walk(layout: &Layout, found: &Found) -> Walk {
         match fs::metadata(path) {
             Err(_) => walk.moving = true,
             Ok(meta) => {
-                walk.changes.push((changed(&meta), path.clone()));
+                walk.seen.push(Seen::new(path, &meta));
                 lines.push(line(layout, path, &meta, Vec::new()));
             }
         }
