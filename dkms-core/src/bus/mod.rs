@@ -14,6 +14,9 @@ pub mod names;
 mod proxies;
 pub mod types;
 
+#[cfg(test)]
+mod contract;
+
 pub use connect::{ConnectError, Link, Via, connect};
 pub use error::BusError;
 pub use proxies::{
