@@ -29,7 +29,7 @@ const UNPACK: &str = r#"
     # A folder that is a link (lib) is merged with what is there.
     put() { tar -c --no-recursion -T "$1" | tar -x -C / --keep-directory-symlink --skip-old-files; }
     for path in $sentinels; do find $path; done > /var/tmp/sentinels
-    find . ! -type d | while read -r path; do echo "$(md5sum <<< "$path") $path"; done | sort | cut -d ' ' -f 4- > /var/tmp/rest
+    find . ! -type d | shuf --random-source=<(yes) > /var/tmp/rest
     put /var/tmp/sentinels
     split -n l/20 /var/tmp/rest /var/tmp/part.
     for part in /var/tmp/part.*; do
