@@ -15,6 +15,7 @@
 # It may be run again at any time: that upgrades in place. Missing tools come from the distribution: tested on Debian
 # and Ubuntu; Fedora, openSUSE, Arch and Alpine follow the same table and are untested.
 set -euo pipefail
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(dirname "$here")
@@ -304,13 +305,14 @@ start_daemon() {
 }
 
 start_alone() {
-    local from=1 daemon line end follow
+    local from=1 daemon end follow
     say "No systemd here: starting dkmsd by itself (log: $log_file)"
     [[ ! -e $log_file ]] || from=$(($(wc -l < "$log_file") + 1))
     touch "$log_file"
     # The lock is the daemon's for as long as it, or anything it started, lives.
+    rm -f "$lock_file"
     exec {lock}> "$lock_file"
-    flock -n "$lock" || die "another dkmsd holds $lock_file; stop it and run this again"
+    flock "$lock"
     setsid "$prefix/sbin/dkmsd" >> "$log_file" 2>&1 < /dev/null &
     daemon=$!
     exec {lock}>&-
@@ -319,7 +321,7 @@ start_alone() {
     exec {follow}< <(exec tail -n "+$from" -f --pid="$daemon" "$log_file")
     end=$((SECONDS + ready_seconds))
     until dkmsctl status > /dev/null 2>&1; do
-        read -r -t $((end > SECONDS ? end - SECONDS : 1)) -u "$follow" line || {
+        read -r -t $((end > SECONDS ? end - SECONDS : 1)) -u "$follow" _ || {
             tail -n "+$from" "$log_file" | tail -n 20 >&2
             die "dkmsd did not come up; its log: $log_file"
         }
@@ -334,9 +336,10 @@ stop_alone() {
     if [[ $(cat "/proc/$pid/comm" 2> /dev/null) == dkmsd ]]; then
         kill -TERM "$pid"
         flock -w "$stop_seconds" "$lock_file" true ||
+            [[ $(cat "/proc/$pid/comm" 2> /dev/null) != dkmsd ]] ||
             die "dkmsd (process $pid) does not end; see $log_file, end it by hand and run this again"
     fi
-    rm -f "$pid_file"
+    rm -f "$pid_file" "$lock_file"
 }
 
 stop_daemon() {
@@ -358,11 +361,20 @@ kernels_with_headers() {
     done | sort -V
 }
 
+# Where the daemon's words end now, for follow_daemon to go on from.
+daemon_said() {
+    if under_systemd; then
+        journalctl --quiet --lines 1 --output cat --show-cursor | sed -n 's/^-- cursor: //p'
+    else
+        echo $(($(wc -l < "$log_file") + 1))
+    fi
+}
+
 follow_daemon() {
     if under_systemd; then
-        exec journalctl --quiet --follow --unit dkmsd --output cat --since "@$1"
+        exec journalctl --quiet --follow --unit dkmsd --output cat --after-cursor "$1"
     else
-        exec tail -n "+$2" -f "$log_file"
+        exec tail -n "+$1" -f "$log_file"
     fi
 }
 
@@ -383,10 +395,8 @@ show_demo() {
 
     say "" "Demonstration: dropping a sample driver into $source. From here on this script only watches."
     say "What dkmsd does about it:"
-    local began line=0 log follower end
-    began=$(date +%s)
-    [[ ! -e $log_file ]] || line=$(wc -l < "$log_file")
-    exec {log}< <(follow_daemon "$began" "$((line + 1))")
+    local log follower end
+    exec {log}< <(follow_daemon "$(daemon_said)")
     follower=$!
     # Under another name first: it is there as a whole, or not at all.
     cp -rT "$top/tests/fixtures/$sample-$sample_version" "/usr/src/.$sample-new"
@@ -466,7 +476,7 @@ case $action in
         fi
         make_user_and_folders
         if [[ ! $start ]]; then
-            say "Installed; not started. Start it with: systemctl enable --now dkmsd"
+            say "Installed, not started. Start it with: systemctl enable --now dkmsd (without systemd: run this again)"
             exit
         fi
         start_daemon

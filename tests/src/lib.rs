@@ -1,1 +1,22 @@
-//! Whole-program tests live in the folders beside this file.
+//! Throw-away machines for whole-program tests: a booted Debian with a real systemd, D-Bus, polkit and journal.
+//!
+//! The scenarios lie in `tests/`, one file for what one of them shows; the drivers they build in `fixtures/`. A
+//! scenario waits only for what tells of itself (signals of `org.dkmsd1`, the journal, a FIFO), each with a deadline.
+#![allow(clippy::panic, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
+
+mod machine;
+mod programs;
+mod status;
+mod wait;
+
+pub use machine::{Answer, Machine};
+pub use status::Row;
+
+use std::path::PathBuf;
+
+/// The top of the checkout.
+#[must_use]
+pub fn checkout() -> PathBuf {
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the tests lie in the checkout").to_owned()
+}

@@ -1,0 +1,26 @@
+//! The programs under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::checkout;
+
+/// The folder that holds `dkmsd` and `dkmsctl`: `DKMSD_BIN_DIR`, else what cargo builds now.
+pub(crate) fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| std::env::var_os("DKMSD_BIN_DIR").map_or_else(build, PathBuf::from))
+}
+
+fn build() -> PathBuf {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--quiet", "-p", "dkmsd", "-p", "dkmsctl"])
+        .current_dir(checkout())
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "the programs do not build");
+    // The test itself is <target>/<profile>/deps/<name>.
+    let test = std::env::current_exe().expect("a program knows where it lies");
+    let target = test.ancestors().nth(3).expect("tests lie in a target folder");
+    target.join("debug")
+}
