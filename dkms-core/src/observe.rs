@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::conf::{ConfLoader, Recipe, Request};
@@ -53,8 +52,6 @@ pub struct Observer {
     arch: Arch,
     running: KernelRelease,
     device_at_start: Option<u64>,
-    /// Header folders that the package manager has fully unpacked, by their stamp.
-    unpacked: Mutex<HashSet<(PathBuf, String)>>,
 }
 
 /// A kernel with its headers.
@@ -83,7 +80,6 @@ impl Observer {
             arch: kernels::machine()?,
             running: kernels::running()?,
             device_at_start: kernels::install_tree_device(&layout),
-            unpacked: Mutex::default(),
             layout,
         })
     }
@@ -208,32 +204,13 @@ impl Observer {
                 Presence::Bare => continue,
             };
             let state = match presence {
-                KernelPresence::Gone => {
-                    HeaderState::Missing { why: "the kernel is gone".into(), package: None }
-                }
-                _ => self.settled_headers(&kernel.id, now),
+                KernelPresence::Gone => HeaderState::Missing { why: "the kernel is gone".into(), package: None },
+                _ => self.headers(&kernel.id, now, self.quiet),
             };
             targets.push(target(kernel.id, presence, state));
         }
         targets.sort_by(|a, b| a.view.id.cmp(&b.view.id));
         Ok((targets, unsound))
-    }
-
-    fn settled_headers(&self, kernel: &KernelId, now: SystemTime) -> HeaderState {
-        let state = self.headers(kernel, now, self.quiet);
-        let HeaderState::Ready(headers) = &state else { return state };
-        let key = (headers.dir.clone(), headers.stamp.clone());
-        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
-        if unpacked.contains(&key) {
-            return state;
-        }
-        match package_manager::fully_unpacked(&self.layout, &headers.dir) {
-            Ok(_) => {
-                unpacked.insert(key);
-                state
-            }
-            Err(why) => HeaderState::Missing { why, package: self.distro.headers_package(&kernel.release) },
-        }
     }
 
     /// The module files below the install tree that are ours.

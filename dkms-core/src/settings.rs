@@ -40,7 +40,7 @@ const NAMES: &[&str] = &[
 const KERNEL: &str = "$kernelver";
 
 /// Whether modules are signed, where the kernel's configuration wants signatures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum TrySign {
     /// Always.
     Yes,

@@ -99,7 +99,10 @@ impl Snapshot {
             "building"
         } else if settling {
             "settling"
-        } else if rows.iter().any(|row| row.state == EntryState::Failed.as_str() || row.state == EntryState::Broken.as_str()) {
+        } else if rows
+            .iter()
+            .any(|row| row.state == EntryState::Failed.as_str() || row.state == EntryState::Broken.as_str())
+        {
             "degraded"
         } else {
             "idle"
@@ -111,7 +114,8 @@ impl Snapshot {
     #[must_use]
     pub fn problems(&self, kernel: &KernelRelease) -> Option<Vec<CheckProblem>> {
         let look = self.look.as_ref()?;
-        let known = look.world.kernels.iter().find(|k| k.id.release == *kernel && k.presence != KernelPresence::Gone)?;
+        let known =
+            look.world.kernels.iter().find(|k| k.id.release == *kernel && k.presence != KernelPresence::Gone)?;
         Some(problems(look, &known.id))
     }
 
@@ -163,9 +167,7 @@ fn problems(look: &Look, kernel: &KernelId) -> Vec<CheckProblem> {
 
 fn status_row<'a, I: Iterator<Item = &'a Job>>(look: &Look, row: &Row, jobs: &impl Fn() -> I) -> StatusRow {
     let at = |job: &&Job| {
-        job.task.package.as_ref() == Some(&row.package)
-            && job.task.kernel == row.kernel
-            && job.task.operation.builds()
+        job.task.package.as_ref() == Some(&row.package) && job.task.kernel == row.kernel && job.task.operation.builds()
     };
     let job = jobs().find(at);
     let state = match job.map(|job| &job.state) {

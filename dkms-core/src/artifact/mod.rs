@@ -18,4 +18,4 @@ pub(crate) mod fixture;
 
 pub use compress::{CompressOptions, Suffix};
 pub use modinfo::{ElfClass, ModInfo};
-pub use sign::{SignOutcome, SignSettings, Signer, TrySign};
+pub use sign::{SignOutcome, SignSettings, Signer};

@@ -10,20 +10,8 @@ use crate::artifact::{keys, tool};
 use crate::host::kconfig::KernelConfig;
 use crate::layout::Layout;
 use crate::model::KernelRelease;
+use crate::settings::TrySign;
 use crate::tree::resolve;
-
-/// `try_sign_modules`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrySign {
-    /// Sign.
-    Yes,
-    /// Do not.
-    No,
-    /// Sign, but not in a chroot, where a key that is made would end up in an image.
-    #[default]
-    NotInChroot,
-}
 
 /// What framework.conf and the machine say. `$kernelver` in the paths stands for the kernel's release.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

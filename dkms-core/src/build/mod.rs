@@ -36,6 +36,8 @@ use log::BuildLog;
 use toolchain::Toolchain;
 use workspace::Workspace;
 
+/// What a staged build's folder begins with, until it is whole (dkms-contract.md §3).
+pub(crate) const STAGED_PREFIX: &str = ".tmp_";
 /// How many logs of one package on one kernel are kept.
 const LOGS_KEPT: usize = 10;
 
@@ -151,11 +153,8 @@ fn patch(build: &Build<'_>, around: &Surroundings<'_>, log: &mut BuildLog, progr
         around.workspace.overlay(&extra, "patches", build.user)?;
     }
     for patch in &build.recipe.patches {
-        let missing = |why: &str| Error::PatchMissing {
-            package: build.package.clone(),
-            patch: patch.clone(),
-            why: why.into(),
-        };
+        let missing =
+            |why: &str| Error::PatchMissing { package: build.package.clone(), patch: patch.clone(), why: why.into() };
         if patch.split('/').any(|part| part == "..") {
             return Err(missing("leaves the patches folder: write its name without .."));
         }
@@ -186,7 +185,8 @@ fn make(build: &Build<'_>, around: &Surroundings<'_>, log: &mut BuildLog, progre
     if code == 0 {
         return Ok(());
     }
-    let first = first_error::first_error(&log_text(log.path())).unwrap_or_else(|| format!("make ended with code {code}"));
+    let first =
+        first_error::first_error(&log_text(log.path())).unwrap_or_else(|| format!("make ended with code {code}"));
     Err(Error::BuildFailed {
         package: build.package.clone(),
         kernel: build.kernel.clone(),
@@ -219,12 +219,9 @@ fn script(
     let command = format!("{}/{value}", folder.display());
     match around.run(&format!("Running the {directive} script"), &command, Some(&folder), log, progress)? {
         0 => Ok(()),
-        code => Err(Error::Script {
-            package: build.package.clone(),
-            directive,
-            code,
-            log: Some(log.path().to_owned()),
-        }),
+        code => {
+            Err(Error::Script { package: build.package.clone(), directive, code, log: Some(log.path().to_owned()) })
+        }
     }
 }
 

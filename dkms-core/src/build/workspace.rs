@@ -25,6 +25,8 @@ pub struct Workspace {
     classic: PathBuf,
     /// Holds the folder when it is not the classic path.
     own: Option<tempfile::TempDir>,
+    /// Held while the job lives, so that nobody takes the folder for abandoned.
+    _in_use: Option<fs::File>,
     /// Shared by the jobs that have a folder bound over the classic path: removing a mount point would take the
     /// mount away from the others.
     mount_point: fs::File,
@@ -52,9 +54,10 @@ impl Workspace {
                 Some(own)
             }
         };
+        let in_use = own.as_ref().map(|own| hold(own.path()).at("lock", own.path())).transpose()?;
         let mount_point = hold_mount_point(&classic).at("open", &classic)?;
         let folder = own.as_ref().map_or_else(|| classic.clone(), |own| own.path().join("build"));
-        let workspace = Self { folder, classic, own, mount_point, kept: false };
+        let workspace = Self { folder, classic, own, _in_use: in_use, mount_point, kept: false };
         fs::create_dir_all(&workspace.folder).at("make", &workspace.folder)?;
         copy(source, &workspace.folder)?;
         if let Some(user) = user {
@@ -163,6 +166,25 @@ fn hold_mount_point(classic: &Path) -> io::Result<fs::File> {
         match fs::metadata(classic) {
             Ok(there) if there.ino() == folder.metadata()?.ino() => return Ok(folder),
             _ => {}
+        }
+    }
+}
+
+fn hold(folder: &Path) -> io::Result<fs::File> {
+    let folder = fs::File::open(folder)?;
+    rustix::fs::flock(&folder, FlockOperation::LockShared)?;
+    Ok(folder)
+}
+
+/// Removes the folders of builds that were killed. Those of builds that run are left alone.
+pub fn remove_abandoned(layout: &Layout) {
+    let Ok(entries) = fs::read_dir(layout.work_dir()) else { return };
+    for path in entries.flatten().map(|e| e.path()) {
+        let Ok(folder) = fs::File::open(&path) else { continue };
+        if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && let Err(error) = remove_folder(&path)
+        {
+            tracing::warn!("{error}");
         }
     }
 }

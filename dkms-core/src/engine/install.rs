@@ -82,7 +82,10 @@ impl Engine {
             sink.warn(format!("{package}: {module} is not installed: {reason}"));
         }
         for original in placed.displaced {
-            sink.note(format!("{package}: the kernel's own {} is kept, and comes back on uninstall", original.display()));
+            sink.note(format!(
+                "{package}: the kernel's own {} is kept, and comes back on uninstall",
+                original.display()
+            ));
         }
         Ok(())
     }
@@ -136,7 +139,9 @@ impl Engine {
         };
         match run() {
             Ok(status) if status.success() => {}
-            Ok(status) => sink.warn(format!("post_transaction ({command}) failed with {status}; log: {}", path.display())),
+            Ok(status) => {
+                sink.warn(format!("post_transaction ({command}) failed with {status}; log: {}", path.display()))
+            }
             Err(error) => sink.warn(format!("post_transaction ({command}) could not run: {error}")),
         }
     }
@@ -150,7 +155,9 @@ impl Engine {
         for found in install::recover(&self.layout)? {
             let (package, kernel) = (found.package, found.kernel);
             match found.action {
-                RecoverAction::Undone => sink.note(format!("{package} for {kernel}: an install that was cut short is undone")),
+                RecoverAction::Undone => {
+                    sink.note(format!("{package} for {kernel}: an install that was cut short is undone"))
+                }
                 RecoverAction::AwaitsDepmod => waiting_for_depmod.push((kernel, package)),
                 RecoverAction::Failed { why } => sink.warn(format!("{package} for {kernel}: {why}")),
             }
@@ -160,7 +167,9 @@ impl Engine {
             let packages: Vec<PackageId> = batch.iter().map(|(_, package)| package.clone()).collect();
             let Some((kernel, _)) = batch.first() else { continue };
             match self.finish_kernel(kernel, &packages, sink) {
-                Ok(()) => sink.note(format!("kernel {kernel}: installs that were cut short before depmod are finished")),
+                Ok(()) => {
+                    sink.note(format!("kernel {kernel}: installs that were cut short before depmod are finished"))
+                }
                 Err(Error::Depmod { why, .. }) => sink.warn(format!("kernel {kernel}: {why}")),
                 Err(error) => return Err(error),
             }

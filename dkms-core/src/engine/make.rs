@@ -70,8 +70,7 @@ impl Engine {
         }
         let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
         self.remove_leftovers(package, kernel);
-        let inputs =
-            self.observer.inputs(package, kernel, &source, &headers, &self.depends(&recipe, kernel))?;
+        let inputs = self.observer.inputs(package, kernel, &source, &headers, &self.depends(&recipe, kernel))?;
         if !order.force
             && let Some(why) = self.built_already(package, kernel, &recipe, &inputs)?
         {

@@ -17,7 +17,13 @@ impl Engine {
     ///
     /// # Errors
     /// When the package is not in the tree, or the disk refuses.
-    pub fn uninstall(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
+    pub fn uninstall(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        order: &Order,
+        sink: &mut dyn Sink,
+    ) -> Result<Done> {
         self.known(package)?;
         // Held first: the daemon must not put back what is half taken away.
         if order.by_hand {

@@ -4,7 +4,7 @@ pub mod chroot;
 pub mod distro;
 pub mod headers;
 pub mod kconfig;
-pub mod users;
 pub mod kernels;
 pub mod package_manager;
 pub mod resolve;
+pub mod users;

@@ -178,6 +178,18 @@ pub(crate) fn missing_folders(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Makes the names in the folder of `path` durable. A folder that is gone has no names to keep.
+pub(crate) fn sync_tree(folder: &Path) -> Result<()> {
+    for (name, kind) in list(folder)? {
+        let path = folder.join(name);
+        if kind.is_dir() {
+            sync_tree(&path)?;
+        } else if kind.is_file() {
+            File::open(&path).and_then(|file| file.sync_all()).at("sync", &path)?;
+        }
+    }
+    File::open(folder).and_then(|file| file.sync_all()).at("sync", folder)
+}
+
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) else { return Ok(()) };
     match File::open(parent).and_then(|folder| folder.sync_all()) {

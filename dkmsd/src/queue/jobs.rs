@@ -57,9 +57,10 @@ impl Jobs {
 
     /// Queues a task, or finds the job that already does it. The flag says whether it is new.
     pub fn enqueue(&mut self, mut task: Task, after: Vec<u32>, planned: bool) -> (u32, bool) {
-        let same = self.jobs.values_mut().find(|job| {
-            matches!(job.state, State::Queued | State::Running) && job.task.same_work(&task)
-        });
+        let same = self
+            .jobs
+            .values_mut()
+            .find(|job| matches!(job.state, State::Queued | State::Running) && job.task.same_work(&task));
         if let Some(job) = same {
             // What a person asks for stays, whatever the next plan says.
             job.planned &= planned;
@@ -148,8 +149,7 @@ impl Jobs {
         placed.retain(|kernel, _| !busy.contains(kernel) && !self.finishing.contains_key(kernel));
         let mut tasks = Vec::new();
         for (kernel, ids) in placed {
-            let batch: Vec<PackageId> =
-                ids.iter().filter_map(|id| self.jobs.get(id)?.task.package.clone()).collect();
+            let batch: Vec<PackageId> = ids.iter().filter_map(|id| self.jobs.get(id)?.task.package.clone()).collect();
             tasks.push(Task {
                 id: 0,
                 operation: Operation::Finish,

@@ -1,0 +1,149 @@
+//! What came out of make: taken out of the build folder by root, checked, stripped, signed, compressed, and staged
+//! beside its classic place (design.md, decision 6).
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::log::BuildLog;
+use super::toolchain::Toolchain;
+use super::workspace::Workspace;
+use super::{Build, STAGED_PREFIX};
+use crate::artifact::sign::{self, SignOutcome, SignSettings};
+use crate::artifact::{CompressOptions, Suffix, compress, strip, verify};
+use crate::conf::ModuleRecipe;
+use crate::error::{Error, IoContext as _, Result};
+use crate::event::Sink;
+use crate::tree::{BuiltModule, files};
+
+/// A folder that becomes `<kernel>/<arch>` in one step. Removed when dropped before.
+#[derive(Debug)]
+pub(super) struct Staged {
+    folder: tempfile::TempDir,
+    pub(super) modules: Vec<BuiltModule>,
+}
+
+impl Staged {
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Takes the place of what was built before.
+    pub(super) fn move_to(self, place: &Path) -> Result<()> {
+        files::sync_tree(self.folder.path())?;
+        let parent = place.parent().unwrap_or(Path::new("/")).to_owned();
+        let before =
+            tempfile::Builder::new().prefix(STAGED_PREFIX).tempdir_in(&parent).at("make a folder in", &parent)?;
+        match fs::rename(place, before.path().join("before")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            moved => moved.at("replace", place)?,
+        }
+        fs::rename(self.folder.keep(), place).at("make", place)?;
+        files::sync_parent(place)
+    }
+}
+
+pub(super) fn stage(
+    build: &Build<'_>,
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    log: &BuildLog,
+    sink: &mut dyn Sink,
+) -> Result<Staged> {
+    let parent = build.layout.kernel_dir(build.package, &build.kernel.release);
+    fs::create_dir_all(&parent).at("make", &parent)?;
+    let folder = tempfile::Builder::new().prefix(STAGED_PREFIX).tempdir_in(&parent).at("make a folder in", &parent)?;
+    open_to_all(folder.path())?;
+    let module_dir = folder.path().join("module");
+    fs::create_dir(&module_dir).at("make", &module_dir)?;
+    if let Ok(symvers) = workspace.open_inside(Path::new("Module.symvers")) {
+        copy_to(symvers, &module_dir.join("Module.symvers"))?;
+    }
+    let suffix = Suffix::of_kernel(build.layout, &build.kernel.release)?;
+    let signer = signer(build, sink);
+    let mut modules = Vec::new();
+    for module in build.recipe.wanted() {
+        let file = take_out(build, workspace, module, &module_dir, log)?;
+        let unfit = |why| Error::BadModule {
+            package: build.package.clone(),
+            kernel: build.kernel.clone(),
+            file: PathBuf::from(format!("{}.ko", module.built_name)),
+            why,
+        };
+        if let Some(why) = verify::check(&file, build.kernel)? {
+            return Err(unfit(why));
+        }
+        if module.strip {
+            strip::strip(&file, toolchain.clang)?;
+        }
+        if let Some(SignOutcome::Failed { why }) = signer.as_ref().map(|signer| signer.sign(&file)) {
+            sink.warn(format!("{}: {} is used unsigned: {why}", build.package, module.dest_name));
+        }
+        let file = compress::compress(&file, suffix, &options(build))?;
+        let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        modules.push(BuiltModule { file_name, sha256: files::sha256_file(&file)? });
+    }
+    Ok(Staged { folder, modules })
+}
+
+/// Copies a module out of the build folder under the name it will have.
+fn take_out(
+    build: &Build<'_>,
+    workspace: &Workspace,
+    module: &ModuleRecipe,
+    module_dir: &Path,
+    log: &BuildLog,
+) -> Result<PathBuf> {
+    let location = module.built_location.trim_matches('/');
+    let built = Path::new(location).join(format!("{}.ko", module.built_name));
+    let source = workspace.open_inside(&built).map_err(|_| Error::ModuleNotBuilt {
+        package: build.package.clone(),
+        kernel: build.kernel.clone(),
+        module: built.to_string_lossy().into_owned(),
+        log: log.path().to_owned(),
+    })?;
+    let file = module_dir.join(format!("{}.ko", module.dest_name));
+    copy_to(source, &file)?;
+    Ok(file)
+}
+
+fn copy_to(mut source: File, target: &Path) -> Result<()> {
+    let mut file = File::create_new(target).at("make", target)?;
+    io::copy(&mut source, &mut file).at("write", target)?;
+    Ok(())
+}
+
+fn open_to_all(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).at("open", folder)
+}
+
+/// What signs this kernel's modules; none when they are not to be signed, or (said so) cannot be.
+fn signer(build: &Build<'_>, sink: &mut dyn Sink) -> Option<sign::Signer> {
+    let release = &build.kernel.release;
+    let per_kernel = |setting: &Option<crate::settings::PerKernel>| setting.as_ref().map(|s| s.for_kernel(release));
+    let settings = SignSettings {
+        try_sign: build.settings.try_sign_modules,
+        in_chroot: !build.make_keys,
+        ubuntu: build.distro.is_like("ubuntu"),
+        sign_file: per_kernel(&build.settings.sign_file),
+        key: per_kernel(&build.settings.mok_signing_key),
+        certificate: per_kernel(&build.settings.mok_certificate),
+    };
+    match sign::signer(build.layout, release, &build.headers.config, &settings) {
+        Ok(signer) => Some(signer),
+        Err(SignOutcome::Failed { why }) => {
+            sink.warn(format!("{}: its modules are used unsigned: {why}", build.package));
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+fn options(build: &Build<'_>) -> CompressOptions {
+    CompressOptions {
+        gzip: build.settings.compress_gzip_opts.clone(),
+        xz: build.settings.compress_xz_opts.clone(),
+        zstd: build.settings.compress_zstd_opts.clone(),
+    }
+}
