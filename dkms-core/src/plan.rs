@@ -182,6 +182,9 @@ pub struct Action {
     pub reason: String,
     /// Places in [`Plan::actions`] of what has to be done before.
     pub after: Vec<usize>,
+    /// The inputs that it is due for. Being due again for the same ones, after it was done, means that doing it does not
+    /// help.
+    pub inputs: String,
 }
 
 /// What one package is on one kernel.

@@ -1,3 +1,51 @@
-//! The daemon.
+//! `dkmsd`: rebuilds out-of-tree kernel modules when a kernel is installed.
 
-fn main() {}
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use dkms_core::build::sandbox;
+use dkms_core::settings::Settings;
+use dkmsd::{app, service, worker};
+
+/// Rebuilds out-of-tree kernel modules when a kernel is installed.
+///
+/// Watches /lib/modules and /usr/src, builds every AUTOINSTALL package for every kernel that has headers, installs the
+/// modules, and serves org.dkmsd1 on D-Bus. See dkmsctl(1) for a client. DKMSD_LOG sets what is logged (info, debug …).
+#[derive(Parser)]
+#[command(version, about, long_about)]
+struct Cli {
+    /// Another root than /, for tests.
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    root: PathBuf,
+    /// The daemon found out that this is a chroot.
+    #[arg(long, hide = true)]
+    in_chroot: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Runs one job, given on stdin by the daemon.
+    #[command(hide = true)]
+    Worker,
+}
+
+fn main() -> anyhow::Result<()> {
+    sandbox::enter_if_asked();
+    let cli = Cli::parse();
+    match cli.role {
+        Some(Role::Worker) => {
+            service::start_worker_log();
+            worker::run(Settings::load(&cli.root)?, cli.in_chroot)
+        }
+        None => {
+            service::start_log();
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let result = runtime.block_on(app::run(cli.root));
+            // A look that still waits for a slow disk does not hold up the end.
+            runtime.shutdown_background();
+            result
+        }
+    }
+}

@@ -83,6 +83,7 @@ impl<'w> Judge<'w> {
                     package: package.id.clone(),
                     reason: "its source appeared".into(),
                     after: Vec::new(),
+                    inputs: String::new(),
                 });
             }
         }
@@ -97,6 +98,7 @@ impl<'w> Judge<'w> {
                 package: package.id.clone(),
                 reason: reason.into(),
                 after: Vec::new(),
+                inputs: String::new(),
             });
             let state = if entry.installed { EntryState::Installed } else { EntryState::Built };
             self.row(package, Some(&kernel.id), Verdict::new(state, format!("{reason}: it will be removed")), false);
@@ -148,6 +150,7 @@ impl<'w> Judge<'w> {
                     package: package.id.clone(),
                     reason: on.verdicts[name].reason.clone(),
                     after,
+                    inputs: on.inputs(package),
                 });
                 false
             });
@@ -287,6 +290,15 @@ impl<'w> OnKernel<'w> {
             return Verdict::due(EntryState::Installed, true, stale.join(", "));
         }
         Verdict::due(EntryState::Queued, false, why_due(entry, &stale))
+    }
+
+    fn inputs(&self, package: &PackageView) -> String {
+        let inputs = package.entries.get(&self.kernel.id).and_then(|e| e.inputs.as_ref());
+        let stamp = match &self.kernel.headers {
+            HeaderView::Ready { stamp } => stamp.as_str(),
+            _ => "",
+        };
+        inputs.map_or_else(String::new, |inputs| format!("{inputs} {stamp}"))
     }
 
     fn waits_for_headers(&self) -> Option<String> {

@@ -2,7 +2,6 @@
 //!
 //! It never waits for a worker, a client or the disk: everything reaches it as a [`Command`].
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +16,10 @@ use tracing::{error, info, warn};
 
 use super::job::{Job, Operation, Outcome, Task, Verdict};
 use super::jobs::{Cancel, Jobs, NotCanceled};
+use super::workers::Workers;
 use crate::history::{self, History};
 use crate::snapshot::{JobView, Snapshot, StatusChange};
-use crate::worker::Workers;
+use crate::watch::reconcile::Ask;
 
 /// What reaches the coordinator.
 #[derive(Debug)]
@@ -30,9 +30,11 @@ pub enum Command {
         seq: u64,
         /// What was found, and what is due.
         look: Arc<Look>,
+        /// Whether what is due may begin: not while a package manager is at work.
+        act: bool,
+        /// Those who asked for it.
+        replies: Vec<oneshot::Sender<()>>,
     },
-    /// Something is about to be looked at, once it has settled.
-    Settling(bool),
     /// Somebody asks for jobs.
     Request {
         /// What they are to do.
@@ -111,13 +113,15 @@ pub struct Coordinator {
     jobs: Jobs,
     look: Option<Arc<Look>>,
     settling: bool,
+    /// Those who wait for the next look to be taken.
+    replies: Vec<oneshot::Sender<()>>,
     max_jobs: usize,
     /// The value of [`Shared::ended`] at which a job that is over may be forgotten.
     over: Vec<(u64, u32)>,
     commands: mpsc::Receiver<Command>,
     publish: watch::Sender<Arc<Snapshot>>,
     /// Asks for a new look at the disk.
-    look_again: mpsc::Sender<()>,
+    look_again: mpsc::Sender<Ask>,
     workers: Workers,
     history_file: PathBuf,
     shared: Shared,
@@ -129,7 +133,7 @@ impl Coordinator {
     pub fn new(
         max_jobs: usize,
         history_file: PathBuf,
-        look_again: mpsc::Sender<()>,
+        look_again: mpsc::Sender<Ask>,
         workers: impl FnOnce(mpsc::Sender<Command>) -> Workers,
     ) -> (Self, Shared) {
         let (sender, commands) = mpsc::channel(256);
@@ -147,6 +151,7 @@ impl Coordinator {
             jobs: Jobs::default(),
             look: None,
             settling: true,
+            replies: Vec::new(),
             max_jobs,
             over: Vec::new(),
             commands,
@@ -170,15 +175,15 @@ impl Coordinator {
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
+        self.commands.close();
         self.workers.end_all().await;
     }
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Looked { seq, look } => self.looked(seq, look),
-            Command::Settling(settling) => {
-                self.settling = settling;
-                self.republish();
+            Command::Looked { seq, look, act, replies } => {
+                self.replies.extend(replies);
+                self.looked(seq, look, act);
             }
             Command::Request { tasks, reply } => {
                 let mut new = Vec::new();
@@ -223,12 +228,13 @@ impl Coordinator {
         }
     }
 
-    fn looked(&mut self, seq: u64, look: Arc<Look>) {
+    fn looked(&mut self, seq: u64, look: Arc<Look>, act: bool) {
         if seq < self.shared.ended.load(Ordering::Acquire) {
             // A job ended while the disk was being looked at, and the next look is on its way.
             return;
         }
-        let (new, gone) = self.jobs.take_plan(&look.plan);
+        self.settling = look.look_again.is_some() || !act;
+        let (new, gone) = if act { self.jobs.take_plan(&look.plan) } else { Default::default() };
         self.look = Some(look);
         self.announce_new(&new);
         let view_of_gone: Vec<_> = gone.iter().filter_map(|id| self.jobs.remove_ended(*id)).collect();
@@ -247,6 +253,9 @@ impl Coordinator {
             self.tell(Notice::JobRemoved(view, outcome.verdict.as_str()));
         }
         self.tell(Notice::Manager);
+        for reply in self.replies.drain(..) {
+            let _ = reply.send(());
+        }
     }
 
     /// Starts what can start, and publishes.
@@ -269,7 +278,7 @@ impl Coordinator {
         let seq = self.shared.ended.fetch_add(1, Ordering::AcqRel) + 1;
         self.over.extend(ids.iter().map(|id| (seq, *id)));
         // Full means that a look is coming anyway.
-        let _ = self.look_again.try_send(());
+        let _ = self.look_again.try_send(Ask::JobEnded);
     }
 
     fn told(&mut self, id: u32, event: &Event) {
@@ -346,19 +355,12 @@ fn view(job: &Job) -> JobView {
 macro_rules! journal {
     ($level:ident, $task:expr, $result:expr, $($message:tt)+) => {{
         let task: &Task = $task;
-        let (package, version) = task
-            .package
-            .as_ref()
-            .map_or(("", ""), |p| (p.name.as_str(), p.version.as_str()));
-        let (kernel, arch) = task
-            .kernel
-            .as_ref()
-            .map_or(("", ""), |k| (k.release.as_str(), k.arch.as_str()));
+        let (package, kernel) = (task.package.as_ref(), task.kernel.as_ref());
         $level!(
-            dkms_package = package,
-            dkms_version = version,
-            dkms_kernel = kernel,
-            dkms_arch = arch,
+            dkms_package = package.map(|p| p.name.as_str()),
+            dkms_version = package.map(|p| p.version.as_str()),
+            dkms_kernel = kernel.map(|k| k.release.as_str()),
+            dkms_arch = kernel.map(|k| k.arch.as_str()),
             dkms_job = task.id,
             dkms_result = $result,
             $($message)+
@@ -377,13 +379,13 @@ fn what(task: &Task) -> String {
 }
 
 fn log_start(task: &Task) {
-    journal!(info, task, "", "{}: {}", what(task), task.reason);
+    journal!(info, task, None::<&str>, "{}: {}", what(task), task.reason);
 }
 
 fn log_event(task: &Task, event: &Event) {
     match event {
-        Event::Note { text } => journal!(info, task, "", "{}: {text}", what(task)),
-        Event::Warning { text } => journal!(warn, task, "", "{}: {text}", what(task)),
+        Event::Note { text } => journal!(info, task, None::<&str>, "{}: {text}", what(task)),
+        Event::Warning { text } => journal!(warn, task, None::<&str>, "{}: {text}", what(task)),
         Event::Phase { .. } | Event::Progress { .. } | Event::Log { .. } => {}
     }
 }
@@ -406,6 +408,3 @@ pub(crate) fn ended_command(task: &Task, outcome: Outcome) -> Command {
         _ => Command::WorkerEnded { id: task.id, outcome },
     }
 }
-
-/// Cancels by id need the workers by id.
-pub(crate) type Cancels = HashMap<u32, oneshot::Sender<()>>;

@@ -1,7 +1,7 @@
 //! The jobs there are, and what each event makes of them. Pure: it starts nothing and tells nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dkms_core::event::{Event, Phase};
 use dkms_core::model::{KernelId, PackageId};
@@ -17,7 +17,23 @@ pub struct Jobs {
     last_id: u32,
     /// Kernels whose depmod runs, with the jobs it finishes.
     finishing: BTreeMap<KernelId, Vec<u32>>,
+    /// What plans asked for, to notice what is asked for again and again.
+    tried: BTreeMap<(PackageId, Verb), Tried>,
 }
+
+/// How often something was begun for the same inputs.
+#[derive(Debug)]
+struct Tried {
+    inputs: String,
+    times: u32,
+    last: Instant,
+}
+
+/// An action that was done so often for the same inputs, and is due again, is left alone: doing it does not help, and a
+/// machine that builds for ever is worse than a driver that is out of date.
+const ENOUGH: u32 = 3;
+/// After so long it may be tried once more.
+const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
 
 /// Why a cancel was not heeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,14 +108,19 @@ impl Jobs {
     pub fn take_plan(&mut self, plan: &Plan) -> (Vec<u32>, Vec<u32>) {
         let (mut ids, mut new) = (Vec::with_capacity(plan.actions.len()), Vec::new());
         for action in &plan.actions {
-            let after = action.after.iter().filter_map(|place| ids.get(*place).copied()).collect();
+            if self.helps_not(action) {
+                ids.push(None);
+                continue;
+            }
+            let after = action.after.iter().filter_map(|place| ids.get(*place).copied().flatten()).collect();
             let (id, created) = self.enqueue(task_of(action), after, true);
-            ids.push(id);
+            ids.push(Some(id));
             if created {
                 new.push(id);
+                self.count(action);
             }
         }
-        let due: BTreeSet<u32> = ids.into_iter().collect();
+        let due: BTreeSet<u32> = ids.into_iter().flatten().collect();
         let gone: Vec<u32> = self
             .jobs
             .values()
@@ -110,6 +131,36 @@ impl Jobs {
             self.end(*id, Outcome::because(Verdict::Canceled, "it is no longer due"));
         }
         (new, gone)
+    }
+
+    fn helps_not(&mut self, action: &Action) -> bool {
+        let key = (action.package.clone(), action.verb.clone());
+        match self.tried.get(&key) {
+            Some(tried) if tried.inputs != action.inputs || tried.last.elapsed() > FORGOTTEN => {
+                self.tried.remove(&key);
+                false
+            }
+            Some(tried) => tried.times >= ENOUGH,
+            None => false,
+        }
+    }
+
+    fn count(&mut self, action: &Action) {
+        let key = (action.package.clone(), action.verb.clone());
+        let tried = self.tried.entry(key).or_insert_with(|| Tried {
+            inputs: action.inputs.clone(),
+            times: 0,
+            last: Instant::now(),
+        });
+        tried.times += 1;
+        tried.last = Instant::now();
+        if tried.times == ENOUGH {
+            tracing::warn!(
+                "{} is due for the {ENOUGH}rd time within an hour and nothing it is made from has changed ({}): it is not tried again",
+                action.package,
+                action.reason
+            );
+        }
     }
 
     /// The jobs whose workers are to be started now; they count as running from here on.
@@ -193,6 +244,9 @@ impl Jobs {
     /// those that needed it among them.
     pub fn worker_ended(&mut self, id: u32, outcome: Outcome) -> Vec<u32> {
         let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
+        if job.task.package.is_none() {
+            job.task.package.clone_from(&outcome.package);
+        }
         if outcome.placed && outcome.verdict == Verdict::Done {
             job.state = State::Placed(outcome);
             return Vec::new();
@@ -317,6 +371,7 @@ mod tests {
             package: PackageId::new(name, "1").unwrap(),
             reason: "new".into(),
             after,
+            inputs: "1".into(),
         }
     }
 
@@ -351,6 +406,22 @@ mod tests {
         assert_eq!(jobs.enqueue(wish, vec![], false), (2, false));
         assert_eq!(jobs.take_plan(&plan(vec![])).1, [1]);
         assert_eq!(jobs.get(2).unwrap().state, State::Queued);
+    }
+
+    #[test]
+    fn what_does_not_help_is_not_done_for_ever() {
+        let mut jobs = Jobs::default();
+        let due = plan(vec![install("a", vec![])]);
+        for _ in 0..ENOUGH {
+            let (new, _) = jobs.take_plan(&due);
+            jobs.start_ready(1);
+            jobs.worker_ended(new[0], Outcome::because(Verdict::Done, ""));
+            jobs.remove_ended(new[0]).unwrap();
+        }
+        assert_eq!(jobs.take_plan(&due), (vec![], vec![]));
+        let mut changed = due;
+        changed.actions[0].inputs = "2".into();
+        assert_eq!(jobs.take_plan(&changed).0.len(), 1, "other inputs are worth a try at once");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! * [`job`]: what a job is, and what travels to its worker and back.
 //! * [`graph`]: pure: which jobs may start now.
 //! * [`jobs`]: pure: the jobs there are, and what each event makes of them.
+//! * [`workers`]: the processes that do the work.
 //! * [`coordinator`]: the one task that owns the jobs; starts workers, publishes what changed.
 //!
 //! Everybody else holds a sender: the bus asks, the reconciler hands in plans, workers report. The coordinator's channel
@@ -12,3 +13,4 @@ pub mod coordinator;
 pub mod graph;
 pub mod job;
 pub mod jobs;
+pub mod workers;

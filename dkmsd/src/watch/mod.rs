@@ -2,5 +2,6 @@
 //!
 //! Events never say what to do, only that it is time to look (design.md, "The flow").
 
+pub mod reconcile;
 pub mod settle;
 pub mod source;

@@ -1,0 +1,243 @@
+//! Connections and what is sent over them: the system bus, where there is one, and root's private socket. Objects of jobs
+//! come and go here, and every signal is sent from here, in the order in which things happened.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use dkms_core::bus::names::{BUS_NAME, JOB_INTERFACE, MANAGER_INTERFACE, MANAGER_PATH, job_path};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use tracing::{debug, info, warn};
+use zbus::connection::Builder;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, Guid, Variant, fdo};
+
+use super::Context;
+use super::job::JobObject;
+use super::manager::Manager;
+use crate::queue::coordinator::Notice;
+use crate::snapshot::JobView;
+
+/// Progress is sent at most this often.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves the system bus and the private socket until everybody who tells of something is gone.
+pub struct Publisher {
+    context: Context,
+    notices: broadcast::Receiver<Notice>,
+    connections: Vec<Connection>,
+    new_connections: mpsc::Receiver<Connection>,
+    told_progress: HashMap<u32, Instant>,
+}
+
+impl Publisher {
+    /// Begins to listen on the private socket, and connects to the system bus. Objects stand before the name is asked
+    /// for. Without a bus, the socket serves alone.
+    pub async fn start(context: Context, socket: Option<UnixListener>) -> Self {
+        // Subscribed before anything is served: nothing that happens from here on is missed.
+        let notices = context.shared.notices.subscribe();
+        let (sender, new_connections) = mpsc::channel(16);
+        if let Some(socket) = socket {
+            tokio::spawn(accept(socket, context.clone(), sender));
+        }
+        let mut connections = Vec::new();
+        match system_bus(&context).await {
+            Ok(bus) => connections.push(bus),
+            Err(error) => info!("no system bus: only root is served, over its socket ({error})"),
+        }
+        Self { context, notices, connections, new_connections, told_progress: HashMap::new() }
+    }
+
+    /// Whether the system bus is served.
+    #[must_use]
+    pub fn on_the_bus(&self) -> bool {
+        self.connections.iter().any(|c| c.unique_name().is_some())
+    }
+
+    /// Runs until the coordinator is gone.
+    pub async fn run(mut self) {
+        loop {
+            tokio::select! {
+                // A client that has just come hears of everything that follows.
+                biased;
+                Some(connection) = self.new_connections.recv() => {
+                    let jobs = self.context.shared.snapshot.borrow().jobs.clone();
+                    for job in jobs {
+                        serve_job(&connection, job, &self.context).await;
+                    }
+                    self.connections.push(connection);
+                }
+                notice = self.notices.recv() => match notice {
+                    Ok(notice) => self.publish(notice).await,
+                    Err(RecvError::Lagged(missed)) => warn!("{missed} changes were not sent: too many at once"),
+                    Err(RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+
+    async fn publish(&mut self, notice: Notice) {
+        if let Notice::JobChanged(job) = &notice
+            && job.progress.is_some()
+            && !self.progress_due(job.id)
+        {
+            return;
+        }
+        let mut gone = Vec::new();
+        for (place, connection) in self.connections.iter().enumerate() {
+            if let Err(error) = send(connection, &notice, &self.context).await {
+                debug!("a client is gone: {error}");
+                // The bus itself stays in the list: a message that was refused is no reason to leave it.
+                if connection.unique_name().is_none() {
+                    gone.push(place);
+                }
+            }
+        }
+        for place in gone.into_iter().rev() {
+            drop(self.connections.swap_remove(place));
+        }
+        if let Notice::JobRemoved(job, _) = &notice {
+            self.told_progress.remove(&job.id);
+        }
+    }
+
+    fn progress_due(&mut self, id: u32) -> bool {
+        let now = Instant::now();
+        match self.told_progress.get(&id) {
+            Some(last) if now.duration_since(*last) < PROGRESS_PAUSE => false,
+            _ => {
+                self.told_progress.insert(id, now);
+                true
+            }
+        }
+    }
+}
+
+async fn system_bus(context: &Context) -> zbus::Result<Connection> {
+    Builder::system()
+        .serve_at(MANAGER_PATH, Manager::new(context.clone()))
+        .serve_at(MANAGER_PATH, fdo::ObjectManager)
+        .name(BUS_NAME)
+        .build()
+        .await
+}
+
+/// Takes root's connections.
+async fn accept(socket: UnixListener, context: Context, connections: mpsc::Sender<Connection>) {
+    let ours = rustix::process::geteuid().as_raw();
+    loop {
+        let stream = match socket.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!("the private socket takes nobody any more: {error}");
+                return;
+            }
+        };
+        // The socket's mode says so already; this is for a root that opens it to others.
+        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == ours) {
+            continue;
+        }
+        let (context, connections) = (context.clone(), connections.clone());
+        // A peer that is slow to say hello holds up nobody else.
+        tokio::spawn(async move {
+            match peer(stream, &context).await {
+                Ok(connection) => drop(connections.send(connection).await),
+                Err(error) => debug!("a client did not get through: {error}"),
+            }
+        });
+    }
+}
+
+async fn peer(stream: UnixStream, context: &Context) -> zbus::Result<Connection> {
+    Builder::unix_stream(stream.into_std()?)
+        .server(Guid::generate())
+        .p2p()
+        .serve_at(MANAGER_PATH, Manager::new(context.clone()))
+        .serve_at(MANAGER_PATH, fdo::ObjectManager)
+        .build()
+        .await
+}
+
+/// The socket at its place, for root alone.
+///
+/// # Errors
+/// The system's own.
+pub fn listen(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let beside = path.with_extension("new");
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = UnixListener::bind(&beside)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
+    // Nobody finds it before its mode is right.
+    std::fs::rename(&beside, path)?;
+    Ok(socket)
+}
+
+async fn serve_job(connection: &Connection, job: JobView, context: &Context) {
+    let id = job.id;
+    if let Err(error) = connection.object_server().at(job_path(id), JobObject::new(job, context.clone())).await {
+        warn!("job {id} has no object: {error}");
+    }
+}
+
+async fn send(connection: &Connection, notice: &Notice, context: &Context) -> zbus::Result<()> {
+    let manager = SignalEmitter::new(connection, MANAGER_PATH)?;
+    match notice {
+        Notice::JobNew(job) => {
+            serve_job(connection, job.clone(), context).await;
+            Manager::job_new(&manager, job.id, job_path(job.id), &job.package, &job.version, &job.kernel).await
+        }
+        Notice::JobChanged(job) => {
+            let changed: HashMap<&str, Variant<'_>> = HashMap::from([
+                ("State", Variant::from(job.state)),
+                ("Phase", Variant::from(job.phase.as_str())),
+                ("Progress", Variant::from(job.progress.unwrap_or_default())),
+                ("ProgressValid", Variant::from(job.progress.is_some())),
+                ("Cancelable", Variant::from(job.cancelable)),
+            ]);
+            let emitter = SignalEmitter::new(connection, job_path(job.id))?;
+            properties_changed(&emitter, JOB_INTERFACE, changed).await
+        }
+        Notice::JobRemoved(job, result) => {
+            let path = job_path(job.id);
+            let _ = connection.object_server().remove::<JobObject, _>(&path).await;
+            Manager::job_removed(&manager, job.id, path, &job.package, &job.version, &job.kernel, result).await
+        }
+        Notice::Status(change) => {
+            let c = change;
+            Manager::status_changed(&manager, &c.package, &c.version, &c.kernel, &c.arch, &c.old, &c.new).await
+        }
+        Notice::BuildFailed(job, error) => {
+            Manager::build_failed(&manager, &job.package, &job.version, &job.kernel, &job.arch, error).await
+        }
+        Notice::Manager => {
+            let snapshot = context.shared.snapshot.borrow().clone();
+            let jobs = u32::try_from(snapshot.jobs.len()).unwrap_or(u32::MAX);
+            let max = context.shared.max_jobs.load(std::sync::atomic::Ordering::Relaxed);
+            let changed: HashMap<&str, Variant<'_>> = HashMap::from([
+                ("NJobs", Variant::from(jobs)),
+                ("MaxJobs", Variant::from(u32::try_from(max).unwrap_or(u32::MAX))),
+                ("State", Variant::from(snapshot.state)),
+                ("Watching", Variant::from(context.watching.borrow().clone())),
+            ]);
+            properties_changed(&manager, MANAGER_INTERFACE, changed).await
+        }
+    }
+}
+
+async fn properties_changed(
+    emitter: &SignalEmitter<'_>,
+    interface: &str,
+    changed: HashMap<&str, Variant<'_>>,
+) -> zbus::Result<()> {
+    let none: &[&str] = &[];
+    emitter.emit("org.freedesktop.DBus.Properties", "PropertiesChanged", &(interface, changed, none)).await
+}

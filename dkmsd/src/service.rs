@@ -1,0 +1,89 @@
+//! What systemd hears of us: READY, STATUS, WATCHDOG, RELOADING, STOPPING; and where the log goes.
+//!
+//! `Type=notify` with ExecReload: systemd 252 has no `notify-reload`.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::snapshot::Snapshot;
+
+/// Sends the log to the journal, with fields, under systemd; else to stderr.
+pub fn start_log() {
+    let filter = EnvFilter::try_from_env("DKMSD_LOG").unwrap_or_else(|_| EnvFilter::new("info,zbus=warn"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
+    match tracing_journald::layer() {
+        Ok(journal) if under_systemd => {
+            registry.with(journal.with_field_prefix(None).with_syslog_identifier("dkmsd".into())).init();
+        }
+        _ => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).init(),
+    }
+}
+
+/// A worker's log: lines for the daemon's own stderr.
+pub fn start_worker_log() {
+    let filter = EnvFilter::try_from_env("DKMSD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).without_time();
+    tracing_subscriber::registry().with(filter).with(lines).init();
+}
+
+/// Tells systemd something; where nobody listens, nothing happens.
+pub fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("systemd does not hear: {error}");
+    }
+}
+
+/// Keeps the status line of `systemctl status` up to date, and the watchdog quiet for as long as the runtime turns.
+pub async fn keep_informed(mut snapshot: watch::Receiver<std::sync::Arc<Snapshot>>) {
+    let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
+    let mut last = String::new();
+    loop {
+        let line = status_line(&snapshot.borrow_and_update());
+        if line != last {
+            tell(&[NotifyState::Status(&line)]);
+            last = line;
+        }
+        tokio::select! {
+            changed = snapshot.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(watchdog.unwrap_or(Duration::MAX)) => tell(&[NotifyState::Watchdog]),
+        }
+    }
+}
+
+fn status_line(snapshot: &Snapshot) -> String {
+    let count = |state: &str| snapshot.rows.iter().filter(|row| row.state == state).count();
+    let running = snapshot.jobs.iter().filter(|job| job.state != "queued").count();
+    let queued = snapshot.jobs.len() - running;
+    let mut parts = Vec::new();
+    if !snapshot.jobs.is_empty() {
+        parts.push(format!("{running} running, {queued} queued"));
+    }
+    parts.push(format!("{} installed", count("installed")));
+    for (state, word) in [("failed", "failed"), ("broken", "broken"), ("waiting-for-headers", "waiting for headers")] {
+        match count(state) {
+            0 => {}
+            n => parts.push(format!("{n} {word}")),
+        }
+    }
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dkms_core::bus::types::StatusRow;
+
+    #[test]
+    fn the_status_line_names_what_matters() {
+        let row = |state: &str| StatusRow { state: state.into(), ..StatusRow::default() };
+        let rows = vec![row("installed"), row("installed"), row("failed"), row("held")];
+        let snapshot = Snapshot { rows, ..Snapshot::default() };
+        assert_eq!(status_line(&snapshot), "2 installed; 1 failed");
+    }
+}

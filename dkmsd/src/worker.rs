@@ -1,0 +1,121 @@
+//! `dkmsd worker`: runs one job in this process. The task comes as a JSON line on stdin; what happens goes out as JSON
+//! lines on stdout. When stdin closes, the daemon is gone or wants the job ended: what runs is killed, and so are we.
+
+use std::io::{self, BufRead as _, Read as _, Write as _};
+
+use dkms_core::build::sandbox;
+use dkms_core::engine::{Done, Engine, Order};
+use dkms_core::error::{Error, Result};
+use dkms_core::event::{Event, Sink};
+use dkms_core::settings::Settings;
+
+use crate::queue::job::{Operation, Outcome, Task, Verdict, WorkerLine};
+
+/// Sends events to the daemon.
+struct ToDaemon;
+
+impl Sink for ToDaemon {
+    fn emit(&mut self, event: Event) {
+        say(&WorkerLine::Told { event });
+    }
+}
+
+/// Reads the task, does it, says how it ended. The exit code is always 0: the last line is what counts.
+///
+/// # Errors
+/// When there is no task on stdin.
+pub fn run(settings: Settings, in_chroot: bool) -> anyhow::Result<()> {
+    let mut stdin = io::stdin().lock();
+    let mut line = String::new();
+    stdin.read_line(&mut line)?;
+    let task: Task = serde_json::from_str(&line)?;
+    drop(stdin);
+    std::thread::spawn(end_with_daemon);
+    let outcome = match Engine::new(settings, Some(in_chroot)) {
+        Ok(engine) => outcome(&engine, &task),
+        Err(error) => failed(&error),
+    };
+    say(&WorkerLine::Ended { outcome });
+    Ok(())
+}
+
+fn end_with_daemon() {
+    // Nothing more is ever sent: this returns when the other end is closed.
+    let _ = io::stdin().lock().read(&mut [0]);
+    sandbox::kill_running();
+    std::process::exit(1);
+}
+
+fn outcome(engine: &Engine, task: &Task) -> Outcome {
+    let mut package = task.package.clone();
+    match perform(engine, task, &mut package) {
+        Ok(Done::Changed) => Outcome { package, ..done(None, false) },
+        Ok(Done::Placed) => Outcome { package, ..done(None, true) },
+        Ok(Done::Unchanged(why)) => Outcome { package, verdict: Verdict::Skipped, ..done(Some(why), false) },
+        Err(error) => Outcome { package, ..failed(&error) },
+    }
+}
+
+fn perform(engine: &Engine, task: &Task, found: &mut Option<dkms_core::model::PackageId>) -> Result<Done> {
+    let sink = &mut ToDaemon;
+    let order = Order { force: task.force, by_hand: task.by_hand, uid: task.uid, reason: task.reason.clone() };
+    match (task.operation, &task.package, &task.kernel) {
+        (Operation::Add, _, _) if task.source.is_some() => {
+            let folder = task.source.clone().unwrap_or_default();
+            let (package, done) = engine.add_folder(&folder, &order, sink)?;
+            *found = Some(package);
+            Ok(done)
+        }
+        (Operation::Add, Some(package), _) => engine.add(package, &order, sink),
+        (Operation::Build, Some(package), Some(kernel)) => engine.build(package, kernel, &order, sink),
+        (Operation::Install, Some(package), Some(kernel)) => engine.install(package, kernel, &order, sink),
+        (Operation::Uninstall, Some(package), Some(kernel)) => engine.uninstall(package, kernel, &order, sink),
+        (Operation::Unbuild, Some(package), Some(kernel)) => engine.unbuild(package, kernel, &order, sink),
+        (Operation::Remove, Some(package), _) => {
+            for kernel in engine.remove(package, &order, sink)? {
+                engine.finish_kernel(&kernel, std::slice::from_ref(package), sink)?;
+            }
+            Ok(Done::Changed)
+        }
+        (Operation::Clean, Some(package), Some(kernel)) => engine.clean(package, kernel, sink),
+        (Operation::Finish, _, Some(kernel)) => {
+            engine.finish_kernel(kernel, &task.batch, sink)?;
+            Ok(Done::Changed)
+        }
+        (operation, _, _) => {
+            Ok(Done::Unchanged(format!("there is nothing to {} without a package and a kernel", operation.as_str())))
+        }
+    }
+}
+
+fn done(error: Option<String>, placed: bool) -> Outcome {
+    Outcome { verdict: Verdict::Done, code: 0, error, first_error: None, log: None, placed, package: None }
+}
+
+fn failed(error: &Error) -> Outcome {
+    let verdict = match error {
+        Error::Excluded { .. } => Verdict::Skipped,
+        Error::DependsMissing { .. } => Verdict::Dependency,
+        Error::Timeout { .. } => Verdict::Timeout,
+        Error::Canceled => Verdict::Canceled,
+        _ => Verdict::Failed,
+    };
+    let first_error = match error {
+        Error::BuildFailed { first, .. } | Error::PatchFailed { first, .. } => Some(first.clone()),
+        _ => None,
+    };
+    Outcome {
+        code: error.exit_code(),
+        first_error,
+        log: error.log().map(ToOwned::to_owned),
+        ..Outcome::because(verdict, error.to_string())
+    }
+}
+
+fn say(line: &WorkerLine) {
+    // A daemon that is gone closes stdin as well: that ends us.
+    if let Ok(text) = serde_json::to_string(line) {
+        let mut stdout = io::stdout().lock();
+        let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    }
+}
