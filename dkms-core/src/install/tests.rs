@@ -166,6 +166,18 @@ impl World {
         place::carry_out(target, intent)
     }
 
+    /// At any instant some r8169 can be loaded, and none is half written.
+    fn has_a_whole_module(&self, when: &str) {
+        let known = ["r8169.ko", OURS, NEWER].map(|file| files::sha256_file(&fixture::module(file)).unwrap());
+        let modules = find::KernelModules::below(&self.folder()).unwrap();
+        let found = modules.of(&"r8169".parse().unwrap());
+        assert!(!found.is_empty(), "{when}: there is no r8169");
+        for path in found {
+            let target = fs::read_link(path).map_or_else(|_| path.clone(), |target| self.layout.host(target));
+            assert!(known.contains(&files::sha256_file(&target).unwrap()), "{when}: {}", path.display());
+        }
+    }
+
     /// Where modprobe would find a module.
     fn indexed(&self, module: &str) -> Vec<String> {
         let index = fs::read_to_string(self.folder().join("modules.dep")).unwrap();
@@ -243,6 +255,8 @@ enum Case {
     Upgrade,
     /// The same version once more, built anew.
     Again,
+    /// Over a file that came with an upgrade of the kernel, and took our place.
+    Retaken,
     /// Links instead of copies.
     Links,
 }
@@ -272,6 +286,13 @@ fn case(case: Case) -> (World, PackageId, Vec<&'static str>) {
             let package = world.built("1", &[("r8169.ko", NEWER)]);
             (world, package, vec!["r8169"])
         }
+        Case::Retaken => {
+            world.modules_folder = None;
+            let package = world.built("1", &[("r8169.ko", OURS)]);
+            world.install("1", &["r8169"]);
+            fs::copy(fixture::module(NEWER), world.folder().join(REALTEK).join("r8169.ko")).unwrap();
+            (world, package, vec!["r8169"])
+        }
         Case::Links => {
             world.symlink = true;
             let package = world.built("1", &[("r8169.ko", OURS)]);
@@ -282,7 +303,8 @@ fn case(case: Case) -> (World, PackageId, Vec<&'static str>) {
 
 #[rstest]
 fn an_install_that_stops_anywhere_is_undone_or_finished(
-    #[values(Case::Fresh, Case::InPlace, Case::OtherSuffix, Case::Upgrade, Case::Again, Case::Links)] which: Case,
+    #[values(Case::Fresh, Case::InPlace, Case::OtherSuffix, Case::Upgrade, Case::Again, Case::Retaken, Case::Links)]
+    which: Case,
 ) {
     let finished = {
         let (world, package, modules) = case(which);
@@ -299,6 +321,7 @@ fn an_install_that_stops_anywhere_is_undone_or_finished(
         stop_before(Some(n));
         let ended = world.begin(&world.target(&package, &recipe));
         stop_before(None);
+        world.has_a_whole_module(&format!("stopped before change {n}"));
 
         // Recovery may be interrupted as well, later each time.
         let mut recovered = None;
@@ -523,6 +546,19 @@ fn a_kernel_that_was_upgraded_keeps_its_newer_module() {
     assert_eq!(done.restored, Vec::<PathBuf>::new());
     assert_eq!(fs::read(place).unwrap(), fs::read(fixture::module(NEWER)).unwrap());
     assert!(!world.layout.originals_dir(&package.name, &world.kernel).exists());
+}
+
+#[test]
+fn an_upgraded_kernels_module_that_took_our_place_is_kept_in_turn() {
+    let (world, package, modules) = case(Case::InPlace);
+    world.install("1", &modules);
+    let place = world.folder().join(REALTEK).join("r8169.ko");
+    fs::copy(fixture::module(NEWER), &place).unwrap();
+    world.install("1", &modules);
+    assert_eq!(fs::read(&place).unwrap(), fs::read(fixture::module(OURS)).unwrap());
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    assert_eq!(done.restored, [world.layout.inside(&place)]);
+    assert_eq!(fs::read(&place).unwrap(), fs::read(fixture::module(NEWER)).unwrap());
 }
 
 #[rstest]
