@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, IoContext, Result};
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId, PackageName};
 use crate::tree::{InstallRecord, files, record};
@@ -103,7 +103,6 @@ impl Content {
 
     /// What is at a path; none when there is nothing.
     pub(crate) fn at(path: &Path) -> Result<Option<Self>> {
-        use crate::error::IoContext;
         use std::os::unix::fs::PermissionsExt;
 
         let Some(found) = files::look(path)? else { return Ok(None) };
@@ -152,18 +151,23 @@ impl Intent {
         }
     }
 
+    /// The install under way; none when there is none.
+    ///
+    /// One that makes no sense is an error, not none: the copies beside it may be all that is left of some modules.
     pub(crate) fn read(layout: &Layout, name: &PackageName, kernel: &KernelId) -> Result<Option<Self>> {
-        Self::read_from(&layout.intent(name, kernel))
-    }
-
-    pub(crate) fn read_from(path: &Path) -> Result<Option<Self>> {
-        let intent = record::read::<Self>(path)?;
-        Ok(intent.filter(|intent| {
-            if intent.format != FORMAT {
-                tracing::warn!(path = %path.display(), "ignored: it is of format {}", intent.format);
-            }
-            intent.format == FORMAT
-        }))
+        let path = layout.intent(name, kernel);
+        let Some(bytes) = files::read(&path)? else { return Ok(None) };
+        let why = match serde_json::from_slice::<Self>(&bytes) {
+            Ok(intent) if intent.format == FORMAT => return Ok(Some(intent)),
+            Ok(intent) => format!("is of format {}", intent.format),
+            Err(e) => format!("is damaged ({e})"),
+        };
+        Err(Error::NotUndone {
+            package: name.clone(),
+            kernel: kernel.clone(),
+            why: format!("its record {} {why}; put the modules back and remove it", path.display()),
+            copies: layout.undo_dir(name, kernel),
+        })
     }
 
     pub(crate) fn write(&self, layout: &Layout) -> Result<()> {

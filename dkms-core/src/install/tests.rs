@@ -46,6 +46,9 @@ impl World {
             copy.set_modified(old).unwrap();
         }
         fs::write(layout.kernel_folder(&kernel.release).join("modules.dep"), "").unwrap();
+        let map = Path::new("boot").join(format!("System.map-{}", kernel.release));
+        fs::create_dir_all(layout.boot()).unwrap();
+        fs::copy(fixture::root().join(&map), root.path().join(map)).unwrap();
         let location = format!("/{REALTEK}");
         Self { root, layout, kernel, modules_folder: Some("/updates/dkms"), location, symlink: false }
     }
@@ -525,6 +528,31 @@ fn one_refused_module_does_not_stop_the_other() {
     place(&Target { force: false, ..world.target(&older, &recipe) }, &mut Vec::new()).unwrap();
 }
 
+#[rstest]
+#[case::damaged("{")]
+#[case::of_another_format("")]
+fn a_record_that_makes_no_sense_costs_no_copies(#[case] text: &str) {
+    let (world, package, modules) = case(Case::InPlace);
+    let recipe = world.recipe("1", &modules);
+    world.begin(&world.target(&package, &recipe)).unwrap();
+    let record = world.layout.intent(&package.name, &world.kernel);
+    let text = match text {
+        "" => fs::read_to_string(&record).unwrap().replace("\"format\": 1", "\"format\": 2"),
+        text => text.to_owned(),
+    };
+    fs::write(record, text).unwrap();
+    let before = world.snapshot();
+    assert_eq!(recover(&world.layout).unwrap(), []);
+    for failed in [
+        undo(&world.layout, &package.name, &world.kernel).unwrap_err(),
+        place(&world.target(&package, &recipe), &mut Vec::new()).unwrap_err(),
+        withdraw(&world.layout, &package, &world.kernel, None, None).unwrap_err(),
+    ] {
+        assert!(matches!(failed, Error::NotUndone { .. }), "{failed}");
+    }
+    same(&world.snapshot(), &before, "afterwards");
+}
+
 #[test]
 fn a_file_that_somebody_replaced_stays() {
     let (world, package, modules) = case(Case::Fresh);
@@ -633,4 +661,35 @@ fn headers_without_a_kernel_need_no_depmod() {
     fs::remove_file(world.folder().join("modules.dep")).unwrap();
     let outcome = depmod::run(&world.layout, &world.kernel.release).unwrap();
     assert_eq!(outcome, DepmodOutcome::SkippedNoModulesDep);
+}
+
+#[rstest]
+#[case::whole(Case::Fresh, "", None)]
+#[case::links(Case::Links, "", None)]
+#[case::in_place(Case::InPlace, "", None)]
+#[case::built_gone(Case::Fresh, "built", Some(Difference::BuiltMissing))]
+#[case::installed_gone(Case::Fresh, "installed", Some(Difference::Differs))]
+#[case::installed_replaced(Case::Fresh, "replaced", Some(Difference::Differs))]
+#[case::one_byte(Case::InPlace, "one byte", Some(Difference::Differs))]
+fn built_and_installed_are_compared(#[case] which: Case, #[case] damage: &str, #[case] wanted: Option<Difference>) {
+    let (world, package, modules) = case(which);
+    world.install("1", &modules);
+    let manifest = Manifest::read(&world.layout, &package, &world.kernel).unwrap().unwrap();
+    let record = manifest.installed.unwrap();
+    let installed = world.layout.host(&record.files.first().unwrap().path);
+    match damage {
+        "built" => fs::remove_file(world.layout.module_dir(&package, &world.kernel).join("r8169.ko")).unwrap(),
+        "installed" => fs::remove_file(&installed).unwrap(),
+        "replaced" => fs::copy(fixture::module(NEWER), &installed).map(drop).unwrap(),
+        "one byte" => {
+            let mut bytes = fs::read(&installed).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(&installed, bytes).unwrap();
+        }
+        _ => {}
+    }
+    let recipe = world.recipe("1", &modules);
+    let (layout, kernel, folder) = (&world.layout, &world.kernel, world.modules_folder);
+    assert_eq!(difference(layout, &package, kernel, Some(&record), None, None).unwrap(), wanted);
+    assert_eq!(difference(layout, &package, kernel, None, Some(&recipe), folder).unwrap(), wanted);
 }

@@ -199,7 +199,7 @@ pub fn recover(layout: &Layout) -> Result<Vec<Recovered>> {
         for kernel in kernels {
             match recover_one(layout, &name, &kernel) {
                 Ok(one) => recovered.extend(one),
-                Err(e) => tracing::error!(package = %name, kernel = %kernel, "not recovered: {e}"),
+                Err(e) => tracing::error!(package = %name, kernel = %kernel, "{e}"),
             }
         }
     }
