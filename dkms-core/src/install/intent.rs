@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, IoContext, Result};
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId, PackageName};
 use crate::tree::{InstallRecord, files, record};
@@ -34,11 +34,11 @@ pub(crate) struct Intent {
     pub(crate) link_before: Option<PathBuf>,
     /// The version that was installed, with its record when it had one.
     pub(crate) previous: Option<Previous>,
-    /// Every file that changes.
+    /// Every file that changes, in the kernel's folder and among the originals in the tree.
     pub(crate) changes: Vec<Change>,
-    /// Which of them are kernel modules to keep.
-    pub(crate) originals: Vec<Original>,
-    /// Folders of the kernel that had to be made, the outermost first; inside the root.
+    /// Kernel modules that are moved away; inside the root.
+    pub(crate) displaced: Vec<PathBuf>,
+    /// Folders that have to be made, each after the one it is in; inside the root.
     pub(crate) folders: Vec<PathBuf>,
     /// What the manifest will say.
     pub(crate) record: InstallRecord,
@@ -59,31 +59,50 @@ pub(crate) struct Change {
     pub(crate) before: Option<Content>,
     /// None: it goes.
     pub(crate) after: Option<Content>,
-    /// The file in the tree that it is copied from.
-    pub(crate) from: Option<PathBuf>,
+    /// What its new bytes come from, when it is a file.
+    pub(crate) from: Option<Source>,
+}
+
+/// Where new bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Source {
+    /// A file; inside the root.
+    File(PathBuf),
+    /// What was at another change's path.
+    Before(usize),
+    /// These.
+    Bytes(Vec<u8>),
 }
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Content {
-    File { sha256: String, mode: u32, modified: Duration },
-    Link { target: PathBuf },
-}
-
-/// A kernel module that is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Original {
-    /// Its name in the folder of originals.
-    pub(crate) file: String,
-    /// Which change displaces it.
-    pub(crate) change: usize,
+    /// A file.
+    File {
+        /// Of its bytes.
+        sha256: String,
+        /// Its permissions.
+        mode: u32,
+        /// Since 1970; none: whenever it is written.
+        modified: Option<Duration>,
+    },
+    /// A link.
+    Link {
+        /// As it is written in it.
+        target: PathBuf,
+    },
 }
 
 impl Content {
+    /// A file that is written now.
+    pub(crate) fn new_file(sha256: String) -> Self {
+        Self::File { sha256, mode: 0o644, modified: None }
+    }
+
     /// What is at a path; none when there is nothing.
     pub(crate) fn at(path: &Path) -> Result<Option<Self>> {
-        use crate::error::IoContext;
         use std::os::unix::fs::PermissionsExt;
 
         let Some(found) = files::look(path)? else { return Ok(None) };
@@ -94,7 +113,7 @@ impl Content {
         Ok(Some(Self::File {
             sha256: files::sha256_file(path)?,
             mode: found.permissions().mode() & 0o7777,
-            modified: modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+            modified: Some(modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
         }))
     }
 
@@ -110,8 +129,8 @@ impl Content {
     /// Mode and time of change, for a copy that should have them.
     pub(crate) fn attributes(&self) -> Option<(u32, SystemTime)> {
         match self {
-            Self::File { mode, modified, .. } => Some((*mode, SystemTime::UNIX_EPOCH + *modified)),
-            Self::Link { .. } => None,
+            Self::File { mode, modified: Some(modified), .. } => Some((*mode, SystemTime::UNIX_EPOCH + *modified)),
+            Self::File { modified: None, .. } | Self::Link { .. } => None,
         }
     }
 }
@@ -126,24 +145,29 @@ impl Intent {
             link_before: None,
             previous: None,
             changes: Vec::new(),
-            originals: Vec::new(),
+            displaced: Vec::new(),
             folders: Vec::new(),
             record,
         }
     }
 
+    /// The install under way; none when there is none.
+    ///
+    /// One that makes no sense is an error, not none: the copies beside it may be all that is left of some modules.
     pub(crate) fn read(layout: &Layout, name: &PackageName, kernel: &KernelId) -> Result<Option<Self>> {
-        Self::read_from(&layout.intent(name, kernel))
-    }
-
-    pub(crate) fn read_from(path: &Path) -> Result<Option<Self>> {
-        let intent = record::read::<Self>(path)?;
-        Ok(intent.filter(|intent| {
-            if intent.format != FORMAT {
-                tracing::warn!(path = %path.display(), "ignored: it is of format {}", intent.format);
-            }
-            intent.format == FORMAT
-        }))
+        let path = layout.intent(name, kernel);
+        let Some(bytes) = files::read(&path)? else { return Ok(None) };
+        let why = match serde_json::from_slice::<Self>(&bytes) {
+            Ok(intent) if intent.format == FORMAT => return Ok(Some(intent)),
+            Ok(intent) => format!("is of format {}", intent.format),
+            Err(e) => format!("is damaged ({e})"),
+        };
+        Err(Error::NotUndone {
+            package: name.clone(),
+            kernel: kernel.clone(),
+            why: format!("its record {} {why}; put the modules back and remove it", path.display()),
+            copies: layout.undo_dir(name, kernel),
+        })
     }
 
     pub(crate) fn write(&self, layout: &Layout) -> Result<()> {

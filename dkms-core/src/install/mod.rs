@@ -14,6 +14,7 @@
 //! * `originals`: kernel modules that an install displaces.
 
 pub mod depmod;
+mod differ;
 mod find;
 mod intent;
 mod originals;
@@ -28,6 +29,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use differ::{Difference, difference};
 pub use place::place;
 pub use undo::{commit, recover, undo};
 pub use withdraw::withdraw;

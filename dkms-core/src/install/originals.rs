@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::install::find;
-use crate::install::intent::{Content, Intent};
+use crate::install::intent::Content;
 use crate::layout::Layout;
-use crate::model::{KernelId, ModuleName, PackageName};
+use crate::model::{KernelId, PackageName};
 use crate::tree::files;
 
 /// One module that is kept.
@@ -20,51 +20,6 @@ pub(crate) struct Kept {
     pub(crate) file: PathBuf,
     /// Where it came from, as seen from inside the root; none when nothing says so (older tools did not).
     pub(crate) origin: Option<PathBuf>,
-}
-
-/// Whether an original of this module is kept already.
-pub(crate) fn are_kept(layout: &Layout, name: &PackageName, kernel: &KernelId, module: &ModuleName) -> Result<bool> {
-    Ok(!find::in_folder(&layout.originals_dir(name, kernel), module)?.is_empty())
-}
-
-/// Copies what an intent displaces into the tree; the places it came from are not touched yet.
-pub(crate) fn keep(layout: &Layout, intent: &Intent) -> Result<()> {
-    let folder = layout.originals_dir(&intent.package.name, &intent.kernel);
-    if !intent.originals.is_empty() {
-        files::make_folders(&folder)?;
-    }
-    for original in &intent.originals {
-        let Some(change) = intent.changes.get(original.change) else { continue };
-        let kept = folder.join(&original.file);
-        let mut line = change.path.as_os_str().as_bytes().to_owned();
-        line.push(b'\n');
-        files::write_atomic(&origin_of(&kept), &line, 0o644)?;
-        match &change.before {
-            Some(Content::Link { target }) => files::link_atomic(target, &kept)?,
-            Some(file @ Content::File { .. }) => {
-                files::copy_atomic(&layout.host(&change.path), &kept, 0o644, file.attributes())?;
-            }
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// Removes what [`keep`] made, as far as it came.
-pub(crate) fn forget(layout: &Layout, intent: &Intent) -> Result<()> {
-    let folder = layout.originals_dir(&intent.package.name, &intent.kernel);
-    for original in &intent.originals {
-        let kept = folder.join(&original.file);
-        for path in [files::beside(&kept), files::beside(&origin_of(&kept)), kept.clone(), origin_of(&kept)] {
-            if files::look(&path)?.is_some() {
-                files::remove(&path)?;
-            }
-        }
-    }
-    if intent.originals.is_empty() {
-        return Ok(());
-    }
-    files::remove_empty(&folder, &layout.package_dir(&intent.package.name))
 }
 
 /// Everything that is kept for a kernel, in order of name.
@@ -81,7 +36,8 @@ pub(crate) fn kept(layout: &Layout, name: &PackageName, kernel: &KernelId) -> Re
     Ok(found)
 }
 
-fn origin_of(kept: &Path) -> PathBuf {
+/// The file that says where an original came from.
+pub(crate) fn origin_of(kept: &Path) -> PathBuf {
     let mut name = kept.as_os_str().to_owned();
     name.push(".origin");
     name.into()

@@ -2,9 +2,9 @@
 
 use crate::error::Result;
 use crate::event::Sink;
-use crate::install::intent::{Content, Intent, Stage};
+use crate::install::intent::{Content, Intent, Source, Stage};
 use crate::install::plan::{Plan, plan};
-use crate::install::{Placed, Target, originals, undo};
+use crate::install::{Placed, Target, undo};
 use crate::tree::files;
 
 /// Puts a package's built modules in place of what was there, and makes the `kernel-…` link. Runs no depmod.
@@ -27,8 +27,7 @@ pub fn place(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Placed> {
         }
         return Err(e);
     }
-    let displaced = intent.originals.iter().filter_map(|o| intent.changes.get(o.change)).map(|c| c.path.clone());
-    Ok(Placed { displaced: displaced.collect(), files: intent.record.files, refused })
+    Ok(Placed { displaced: intent.displaced, files: intent.record.files, refused })
 }
 
 /// The order is what makes it safe: the plan, then copies of all that will change, then the changes, then the link,
@@ -42,16 +41,24 @@ pub(super) fn carry_out(target: &Target<'_>, mut intent: Intent) -> Result<()> {
             files::copy_atomic(&layout.host(&change.path), &intent.copy(layout, n), 0o600, before.attributes())?;
         }
     }
-    originals::keep(layout, &intent)?;
     for folder in &intent.folders {
         files::make_folders(&layout.host(folder))?;
     }
     for change in &intent.changes {
+        let path = layout.host(&change.path);
         match (&change.after, &change.from) {
             (Some(after), _) if change.before.as_ref().is_some_and(|before| before.same(after)) => {}
-            (Some(Content::Link { target }), _) => files::link_atomic(target, &layout.host(&change.path))?,
-            (Some(Content::File { mode, .. }), Some(from)) => {
-                files::copy_atomic(&layout.host(from), &layout.host(&change.path), *mode, None)?;
+            (Some(Content::Link { target }), _) => files::link_atomic(target, &path)?,
+            (Some(Content::File { mode, .. }), Some(Source::Bytes(bytes))) => {
+                files::write_atomic(&path, bytes, *mode)?;
+            }
+            (Some(after @ Content::File { mode, .. }), Some(from)) => {
+                let from = match from {
+                    Source::Before(n) => intent.copy(layout, *n),
+                    Source::File(from) => layout.host(from),
+                    Source::Bytes(_) => continue,
+                };
+                files::copy_atomic(&from, &path, *mode, after.attributes())?;
             }
             _ => {}
         }

@@ -1,14 +1,15 @@
 //! Which files an install changes, and what they are before. Reads only.
 
 use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::conf::ModuleRecipe;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Sink;
 use crate::install::find::{self, KernelModules};
-use crate::install::intent::{Change, Content, Intent, Original, Previous};
+use crate::install::intent::{Change, Content, Intent, Previous, Source};
 use crate::install::{Target, originals, version_check};
 use crate::layout::Layout;
 use crate::model::{EntryState, KernelId, ModuleName, PackageId};
@@ -111,33 +112,26 @@ impl Planner<'_> {
                 why: format!("its destination {below} leaves the kernel's folder"),
             })?;
         let path = destination.join(built.file_name().unwrap_or_default());
-        let sha256 = files::sha256_file(&built)?;
-        let from = layout.inside(&built);
-        let after = if self.target.symlink {
-            Content::Link { target: from.clone() }
-        } else {
-            Content::File { sha256: sha256.clone(), mode: 0o644, modified: Duration::ZERO }
-        };
-        let inside = layout.inside(&path);
-        if !self.linked && !originals::are_kept(layout, &package.name, kernel, name)? {
-            self.displace(name, &destination, &path)?;
+        if !self.linked {
+            if let Some(original) = self.original(name, &destination)? {
+                self.displace(name, &original)?;
+            }
+        } else if self.is_the_kernels(&path)? {
+            self.displace(name, &path)?;
         }
         // Another suffix of the same module beside it would compete with it.
         for other in find::in_folder(&destination, name)?.into_iter().filter(|other| *other != path) {
             self.change(&other)?;
         }
-        let change = self.change(&path)?;
-        if let Some(change) = self.intent.changes.get_mut(change) {
-            change.after = Some(after);
-            change.from = Some(from);
+        let sha256 = files::sha256_file(&built)?;
+        let from = layout.inside(&built);
+        if self.target.symlink {
+            self.becomes(&path, Content::Link { target: from }, None)?;
+        } else {
+            self.becomes(&path, Content::new_file(sha256.clone()), Some(Source::File(from)))?;
         }
-        for missing in files::missing_folders(&destination) {
-            let missing = layout.inside(&missing);
-            if !self.intent.folders.contains(&missing) {
-                self.intent.folders.push(missing);
-            }
-        }
-        self.intent.record.files.push(InstalledFile { module: name.clone(), path: inside, sha256 });
+        let path = layout.inside(&path);
+        self.intent.record.files.push(InstalledFile { module: name.clone(), path, sha256 });
         Ok(None)
     }
 
@@ -158,22 +152,48 @@ impl Planner<'_> {
         }
     }
 
-    /// Plans to keep the kernel's own module: the first of extra, updates, the destination, then anywhere.
-    fn displace(&mut self, name: &ModuleName, destination: &Path, path: &Path) -> Result<()> {
+    /// The kernel's own module: the first of extra, updates, the destination, then anywhere.
+    fn original(&self, name: &ModuleName, destination: &Path) -> Result<Option<PathBuf>> {
         let kernel_folder = self.target.layout.kernel_folder(&self.target.kernel.release);
-        let preferred = [&kernel_folder.join("extra"), &kernel_folder.join("updates"), &destination.to_owned()];
-        let mut original = None;
-        for folder in preferred {
-            original = original.or(find::in_folder(folder, name)?.into_iter().next());
+        for folder in [kernel_folder.join("extra"), kernel_folder.join("updates"), destination.to_owned()] {
+            if let Some(first) = find::in_folder(&folder, name)?.into_iter().next() {
+                return Ok(Some(first));
+            }
         }
-        let Some(original) = original.or_else(|| self.modules.of(name).first().cloned()) else { return Ok(()) };
+        Ok(self.modules.of(name).first().cloned())
+    }
+
+    /// Whether a file that is about to be replaced came with the kernel after we were installed, as when its package was
+    /// upgraded: it is among the kernel's own modules, and our record says that we did not put it there.
+    fn is_the_kernels(&self, path: &Path) -> Result<bool> {
+        let kernel_folder = self.target.layout.kernel_folder(&self.target.kernel.release);
+        let on_record = self.intent.previous.as_ref().is_some_and(|previous| previous.record.is_some());
+        Ok(on_record
+            && path.starts_with(kernel_folder.join("kernel"))
+            && !self.owned.contains(path)
+            && matches!(Content::at(path)?, Some(Content::File { .. })))
+    }
+
+    /// Plans to move a kernel's module into the tree, in place of what is kept there of the same module.
+    fn displace(&mut self, name: &ModuleName, original: &Path) -> Result<()> {
+        let Target { layout, package, kernel, .. } = *self.target;
+        let change = self.change(original)?;
+        let before = self.intent.changes.get(change).and_then(|change| change.before.clone());
         // A link into the tree is what an earlier install left, not a module of the kernel's.
-        if original == path && matches!(Content::at(&original)?, Some(Content::Link { .. })) {
-            return Ok(());
+        let Some(before @ Content::File { .. }) = before else { return Ok(()) };
+        let folder = layout.originals_dir(&package.name, kernel);
+        let kept = folder.join(original.file_name().unwrap_or_default());
+        for other in find::in_folder(&folder, name)?.into_iter().filter(|other| *other != kept) {
+            self.change(&other)?;
+            self.change(&originals::origin_of(&other))?;
         }
-        let file = original.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let change = self.change(&original)?;
-        self.intent.originals.push(Original { file, change });
+        let origin = layout.inside(original);
+        let mut line = origin.as_os_str().as_bytes().to_owned();
+        line.push(b'\n');
+        let digest = files::sha256_bytes(&line);
+        self.becomes(&originals::origin_of(&kept), Content::new_file(digest), Some(Source::Bytes(line)))?;
+        self.becomes(&kept, before, Some(Source::Before(change)))?;
+        self.intent.displaced.push(origin);
         Ok(())
     }
 
@@ -181,6 +201,23 @@ impl Planner<'_> {
     fn leftovers(&mut self) -> Result<()> {
         for path in std::mem::take(&mut self.owned) {
             self.change(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Plans what is at a path from now on.
+    fn becomes(&mut self, path: &Path, after: Content, from: Option<Source>) -> Result<()> {
+        let layout = self.target.layout;
+        for missing in path.parent().map(files::missing_folders).unwrap_or_default() {
+            let missing = layout.inside(&missing);
+            if !self.intent.folders.contains(&missing) {
+                self.intent.folders.push(missing);
+            }
+        }
+        let change = self.change(path)?;
+        if let Some(change) = self.intent.changes.get_mut(change) {
+            change.after = Some(after);
+            change.from = from;
         }
         Ok(())
     }

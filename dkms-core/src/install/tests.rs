@@ -46,6 +46,9 @@ impl World {
             copy.set_modified(old).unwrap();
         }
         fs::write(layout.kernel_folder(&kernel.release).join("modules.dep"), "").unwrap();
+        let map = Path::new("boot").join(format!("System.map-{}", kernel.release));
+        fs::create_dir_all(layout.boot()).unwrap();
+        fs::copy(fixture::root().join(&map), root.path().join(map)).unwrap();
         let location = format!("/{REALTEK}");
         Self { root, layout, kernel, modules_folder: Some("/updates/dkms"), location, symlink: false }
     }
@@ -166,6 +169,18 @@ impl World {
         place::carry_out(target, intent)
     }
 
+    /// At any instant some r8169 can be loaded, and none is half written.
+    fn has_a_whole_module(&self, when: &str) {
+        let known = ["r8169.ko", OURS, NEWER].map(|file| files::sha256_file(&fixture::module(file)).unwrap());
+        let modules = find::KernelModules::below(&self.folder()).unwrap();
+        let found = modules.of(&"r8169".parse().unwrap());
+        assert!(!found.is_empty(), "{when}: there is no r8169");
+        for path in found {
+            let target = fs::read_link(path).map_or_else(|_| path.clone(), |target| self.layout.host(target));
+            assert!(known.contains(&files::sha256_file(&target).unwrap()), "{when}: {}", path.display());
+        }
+    }
+
     /// Where modprobe would find a module.
     fn indexed(&self, module: &str) -> Vec<String> {
         let index = fs::read_to_string(self.folder().join("modules.dep")).unwrap();
@@ -243,6 +258,8 @@ enum Case {
     Upgrade,
     /// The same version once more, built anew.
     Again,
+    /// Over a file that came with an upgrade of the kernel, and took our place.
+    Retaken,
     /// Links instead of copies.
     Links,
 }
@@ -272,6 +289,13 @@ fn case(case: Case) -> (World, PackageId, Vec<&'static str>) {
             let package = world.built("1", &[("r8169.ko", NEWER)]);
             (world, package, vec!["r8169"])
         }
+        Case::Retaken => {
+            world.modules_folder = None;
+            let package = world.built("1", &[("r8169.ko", OURS)]);
+            world.install("1", &["r8169"]);
+            fs::copy(fixture::module(NEWER), world.folder().join(REALTEK).join("r8169.ko")).unwrap();
+            (world, package, vec!["r8169"])
+        }
         Case::Links => {
             world.symlink = true;
             let package = world.built("1", &[("r8169.ko", OURS)]);
@@ -282,7 +306,8 @@ fn case(case: Case) -> (World, PackageId, Vec<&'static str>) {
 
 #[rstest]
 fn an_install_that_stops_anywhere_is_undone_or_finished(
-    #[values(Case::Fresh, Case::InPlace, Case::OtherSuffix, Case::Upgrade, Case::Again, Case::Links)] which: Case,
+    #[values(Case::Fresh, Case::InPlace, Case::OtherSuffix, Case::Upgrade, Case::Again, Case::Retaken, Case::Links)]
+    which: Case,
 ) {
     let finished = {
         let (world, package, modules) = case(which);
@@ -299,6 +324,7 @@ fn an_install_that_stops_anywhere_is_undone_or_finished(
         stop_before(Some(n));
         let ended = world.begin(&world.target(&package, &recipe));
         stop_before(None);
+        world.has_a_whole_module(&format!("stopped before change {n}"));
 
         // Recovery may be interrupted as well, later each time.
         let mut recovered = None;
@@ -502,6 +528,31 @@ fn one_refused_module_does_not_stop_the_other() {
     place(&Target { force: false, ..world.target(&older, &recipe) }, &mut Vec::new()).unwrap();
 }
 
+#[rstest]
+#[case::damaged("{")]
+#[case::of_another_format("")]
+fn a_record_that_makes_no_sense_costs_no_copies(#[case] text: &str) {
+    let (world, package, modules) = case(Case::InPlace);
+    let recipe = world.recipe("1", &modules);
+    world.begin(&world.target(&package, &recipe)).unwrap();
+    let record = world.layout.intent(&package.name, &world.kernel);
+    let text = match text {
+        "" => fs::read_to_string(&record).unwrap().replace("\"format\": 1", "\"format\": 2"),
+        text => text.to_owned(),
+    };
+    fs::write(record, text).unwrap();
+    let before = world.snapshot();
+    assert_eq!(recover(&world.layout).unwrap(), []);
+    for failed in [
+        undo(&world.layout, &package.name, &world.kernel).unwrap_err(),
+        place(&world.target(&package, &recipe), &mut Vec::new()).unwrap_err(),
+        withdraw(&world.layout, &package, &world.kernel, None, None).unwrap_err(),
+    ] {
+        assert!(matches!(failed, Error::NotUndone { .. }), "{failed}");
+    }
+    same(&world.snapshot(), &before, "afterwards");
+}
+
 #[test]
 fn a_file_that_somebody_replaced_stays() {
     let (world, package, modules) = case(Case::Fresh);
@@ -523,6 +574,19 @@ fn a_kernel_that_was_upgraded_keeps_its_newer_module() {
     assert_eq!(done.restored, Vec::<PathBuf>::new());
     assert_eq!(fs::read(place).unwrap(), fs::read(fixture::module(NEWER)).unwrap());
     assert!(!world.layout.originals_dir(&package.name, &world.kernel).exists());
+}
+
+#[test]
+fn an_upgraded_kernels_module_that_took_our_place_is_kept_in_turn() {
+    let (world, package, modules) = case(Case::InPlace);
+    world.install("1", &modules);
+    let place = world.folder().join(REALTEK).join("r8169.ko");
+    fs::copy(fixture::module(NEWER), &place).unwrap();
+    world.install("1", &modules);
+    assert_eq!(fs::read(&place).unwrap(), fs::read(fixture::module(OURS)).unwrap());
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    assert_eq!(done.restored, [world.layout.inside(&place)]);
+    assert_eq!(fs::read(&place).unwrap(), fs::read(fixture::module(NEWER)).unwrap());
 }
 
 #[rstest]
@@ -597,4 +661,35 @@ fn headers_without_a_kernel_need_no_depmod() {
     fs::remove_file(world.folder().join("modules.dep")).unwrap();
     let outcome = depmod::run(&world.layout, &world.kernel.release).unwrap();
     assert_eq!(outcome, DepmodOutcome::SkippedNoModulesDep);
+}
+
+#[rstest]
+#[case::whole(Case::Fresh, "", None)]
+#[case::links(Case::Links, "", None)]
+#[case::in_place(Case::InPlace, "", None)]
+#[case::built_gone(Case::Fresh, "built", Some(Difference::BuiltMissing))]
+#[case::installed_gone(Case::Fresh, "installed", Some(Difference::Differs))]
+#[case::installed_replaced(Case::Fresh, "replaced", Some(Difference::Differs))]
+#[case::one_byte(Case::InPlace, "one byte", Some(Difference::Differs))]
+fn built_and_installed_are_compared(#[case] which: Case, #[case] damage: &str, #[case] wanted: Option<Difference>) {
+    let (world, package, modules) = case(which);
+    world.install("1", &modules);
+    let manifest = Manifest::read(&world.layout, &package, &world.kernel).unwrap().unwrap();
+    let record = manifest.installed.unwrap();
+    let installed = world.layout.host(&record.files.first().unwrap().path);
+    match damage {
+        "built" => fs::remove_file(world.layout.module_dir(&package, &world.kernel).join("r8169.ko")).unwrap(),
+        "installed" => fs::remove_file(&installed).unwrap(),
+        "replaced" => fs::copy(fixture::module(NEWER), &installed).map(drop).unwrap(),
+        "one byte" => {
+            let mut bytes = fs::read(&installed).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(&installed, bytes).unwrap();
+        }
+        _ => {}
+    }
+    let recipe = world.recipe("1", &modules);
+    let (layout, kernel, folder) = (&world.layout, &world.kernel, world.modules_folder);
+    assert_eq!(difference(layout, &package, kernel, Some(&record), None, None).unwrap(), wanted);
+    assert_eq!(difference(layout, &package, kernel, None, Some(&recipe), folder).unwrap(), wanted);
 }

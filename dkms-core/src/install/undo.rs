@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::install::find;
 use crate::install::intent::{Change, Content, Intent, Stage};
-use crate::install::{RecoverAction, Recovered, originals};
+use crate::install::{RecoverAction, Recovered};
 use crate::layout::Layout;
 use crate::model::{Arch, KernelId, KernelRelease, PackageName};
 use crate::tree::{BuiltModule, BuiltRecord, InstallRecord, Manifest, files, lock_install};
@@ -39,7 +39,7 @@ pub fn commit(layout: &Layout, name: &PackageName, kernel: &KernelId) -> Result<
         let path = layout.host(&change.path);
         let folder = path.parent().unwrap_or(&path);
         // Folders of the kernel's own modules belong to its package.
-        if !folder.starts_with(kernel_folder.join("kernel")) {
+        if folder.starts_with(&kernel_folder) && !folder.starts_with(kernel_folder.join("kernel")) {
             files::remove_empty(folder, &kernel_folder)?;
         }
     }
@@ -70,17 +70,20 @@ pub fn undo(layout: &Layout, name: &PackageName, kernel: &KernelId) -> Result<()
         return sweep(layout, name, kernel);
     };
     // A kernel that was removed meanwhile must not come back to life as a folder with one old module.
-    let kernel_is_there = layout.kernel_folder(&kernel.release).is_dir();
+    let kernel_folder = layout.kernel_folder(&kernel.release);
+    let kernel_is_gone = !kernel_folder.is_dir();
     let mut outcome = Ok(());
     for (n, change) in intent.changes.iter().enumerate() {
-        if kernel_is_there && let Err(e) = put_back(layout, &intent, n, change) {
+        if kernel_is_gone && layout.host(&change.path).starts_with(&kernel_folder) {
+            continue;
+        }
+        if let Err(e) = put_back(layout, &intent, n, change) {
             outcome = Err(e);
         }
     }
     outcome?;
     relink(layout, &intent)?;
     restore_records(layout, &intent)?;
-    originals::forget(layout, &intent)?;
     for folder in intent.folders.iter().rev() {
         let folder = layout.host(folder);
         files::remove_empty(&folder, folder.parent().unwrap_or(&folder))?;
@@ -196,7 +199,7 @@ pub fn recover(layout: &Layout) -> Result<Vec<Recovered>> {
         for kernel in kernels {
             match recover_one(layout, &name, &kernel) {
                 Ok(one) => recovered.extend(one),
-                Err(e) => tracing::error!(package = %name, kernel = %kernel, "not recovered: {e}"),
+                Err(e) => tracing::error!(package = %name, kernel = %kernel, "{e}"),
             }
         }
     }

@@ -252,7 +252,6 @@ pub(crate) fn absent(e: &io::Error) -> bool {
 
 #[cfg(not(test))]
 #[inline]
-#[allow(clippy::unnecessary_wraps, reason = "its twin in tests fails")]
 fn failpoint(_what: &'static str, _path: &Path) -> Result<()> {
     Ok(())
 }

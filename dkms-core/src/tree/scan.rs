@@ -1,6 +1,6 @@
 //! One look at the classic tree.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -64,18 +64,33 @@ pub struct WeakLink {
 /// # Errors
 /// When the tree itself is there and cannot be read.
 pub fn scan(layout: &Layout) -> Result<Vec<TreePackage>> {
-    let mut found = Vec::new();
-    for (name, kind) in files::list(&layout.dkms_tree())? {
-        if !kind.is_dir() {
-            continue;
+    let folders = files::list(&layout.dkms_tree())?.into_iter().filter(|(_, kind)| kind.is_dir());
+    let names: Vec<_> = folders.filter_map(|(name, _)| word(&name, PackageName::new)).collect();
+    // The time goes into path lookups, which other cores can do as well; a small tree is not worth a thread.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(names.len() / 32 + 1);
+    Ok(std::thread::scope(|scope| {
+        let start = |share| (share, std::thread::Builder::new().spawn_scoped(scope, move || all_of(layout, share)));
+        let mut shares = names.chunks(names.len().div_ceil(threads).max(1));
+        let mine = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares.map(start).collect();
+        let mut found = all_of(layout, mine);
+        for (share, thread) in others {
+            // A thread that could not be had is no reason to see less.
+            let theirs = thread.ok().and_then(|thread| thread.join().ok());
+            found.extend(theirs.unwrap_or_else(|| all_of(layout, share)));
         }
-        let Some(name) = word(&name, PackageName::new) else { continue };
-        match versions(layout, &name, None) {
-            Ok(packages) => found.extend(packages),
-            Err(e) => tracing::warn!(package = %name, "passed over: {e}"),
-        }
-    }
-    Ok(found)
+        found
+    }))
+}
+
+fn all_of(layout: &Layout, names: &[PackageName]) -> Vec<TreePackage> {
+    let versions = |name| {
+        versions(layout, name, None).unwrap_or_else(|e| {
+            tracing::warn!(package = %name, "passed over: {e}");
+            Vec::new()
+        })
+    };
+    names.iter().flat_map(versions).collect()
 }
 
 /// One version of one package; none when the tree does not have it.
@@ -94,6 +109,7 @@ fn word<T, E>(name: &OsStr, parse: impl Fn(String) -> Result<T, E>) -> Option<T>
 fn versions(layout: &Layout, name: &PackageName, only: Option<&PackageVersion>) -> Result<Vec<TreePackage>> {
     let names = files::list(&layout.package_dir(name))?;
     let links = installed_links(layout, name, names.iter().filter(|(_, kind)| kind.is_symlink()).map(|(n, _)| n))?;
+    let has_originals = names.iter().any(|(name, _)| name == "original_module");
     let mut found = Vec::new();
     for (version, kind) in &names {
         if !kind.is_dir() || version == "original_module" {
@@ -104,7 +120,7 @@ fn versions(layout: &Layout, name: &PackageName, only: Option<&PackageVersion>) 
             continue;
         }
         let id = PackageId { name: name.clone(), version };
-        match one(layout, id.clone(), &links) {
+        match one(layout, id.clone(), &links, has_originals) {
             Ok(package) => found.extend(package),
             // Asked for by name, its trouble is the caller's; in passing, it must not stop the rest.
             Err(e) if only.is_some() => return Err(e),
@@ -114,9 +130,9 @@ fn versions(layout: &Layout, name: &PackageName, only: Option<&PackageVersion>) 
     Ok(found)
 }
 
-fn one(layout: &Layout, id: PackageId, links: &[InstalledLink]) -> Result<Option<TreePackage>> {
+fn one(layout: &Layout, id: PackageId, links: &[InstalledLink], has_originals: bool) -> Result<Option<TreePackage>> {
     let Some(source) = source(layout, &id)? else { return Ok(None) };
-    let mut entries = BTreeMap::new();
+    let mut kernels = BTreeSet::new();
     let folder = layout.version_dir(&id);
     for (release, kind) in files::list(&folder)? {
         if !kind.is_dir() || NOT_KERNELS.iter().any(|n| release == *n) {
@@ -131,20 +147,27 @@ fn one(layout: &Layout, id: PackageId, links: &[InstalledLink]) -> Result<Option
                 continue;
             }
             let Some(arch) = word(&arch, Arch::new) else { continue };
-            let kernel = KernelId { release: release.clone(), arch };
-            entries.extend(entry(layout, &id, kernel.clone(), false).map(|e| (kernel, e)));
+            kernels.insert(KernelId { release: release.clone(), arch });
         }
     }
+    let mut installed = BTreeSet::new();
     let mut weak = Vec::new();
-    for link in links.iter().filter(|link| link.version == id.version) {
-        if link.kernel == link.from {
-            let kernel = link.kernel.clone();
-            entries.extend(entry(layout, &id, kernel.clone(), true).map(|e| (kernel, e)));
+    for InstalledLink { kernel, from, .. } in links.iter().filter(|link| link.version == id.version) {
+        if kernel == from {
+            installed.insert(kernel);
+            kernels.insert(kernel.clone());
         } else {
-            weak.push(WeakLink { kernel: link.kernel.clone(), from: link.from.clone() });
+            weak.push(WeakLink { kernel: kernel.clone(), from: from.clone() });
         }
     }
-    Ok(Some(TreePackage { id, source, entries: entries.into_values().collect(), weak }))
+    let entry = |kernel| {
+        let installed = installed.contains(&kernel);
+        let mut entry = entry(layout, &id, kernel, installed)?;
+        entry.originals = has_originals && layout.originals_dir(&id.name, &entry.kernel).is_dir();
+        Some(entry)
+    };
+    let entries = kernels.into_iter().filter_map(entry).collect();
+    Ok(Some(TreePackage { id, source, entries, weak }))
 }
 
 fn entry(layout: &Layout, id: &PackageId, kernel: KernelId, installed: bool) -> Option<TreeEntry> {
@@ -156,8 +179,7 @@ fn entry(layout: &Layout, id: &PackageId, kernel: KernelId, installed: bool) -> 
         tracing::warn!(package = %id, kernel = %kernel, "its record is passed over: {e}");
         None
     });
-    let originals = layout.originals_dir(&id.name, &kernel).is_dir();
-    Some(TreeEntry { kernel, built, installed, originals, manifest })
+    Some(TreeEntry { kernel, built, installed, originals: false, manifest })
 }
 
 /// Added, broken, or (none) not a package at all.
