@@ -66,7 +66,6 @@ impl Link {
     }
 
     /// The connection itself.
-    #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -92,8 +91,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// See [`ConnectError`].
 pub async fn connect(layout: &Layout) -> Result<Link, ConnectError> {
     let here = layout.root() == Path::new("/");
-    if !here || rustix::process::geteuid().is_root() {
-        let socket = layout.private_socket();
+    let root = rustix::process::geteuid().is_root();
+    let socket = layout.private_socket();
+    if !here || root {
         match UnixStream::connect(&socket) {
             Ok(stream) => {
                 let builder = Builder::unix_stream(stream).p2p();
@@ -103,6 +103,19 @@ pub async fn connect(layout: &Layout) -> Result<Link, ConnectError> {
             Err(e) => return Err(no_way(&e, format!("{}: {e}", socket.display()))),
         }
     }
+    match connect_bus().await {
+        Err(ConnectError::NoDaemon { why }) if !root && socket.exists() => {
+            Err(ConnectError::Refused { why: format!("{why}, and without one dkmsd answers root only") })
+        }
+        other => other,
+    }
+}
+
+/// As [`connect()`], over the system bus only.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect_bus() -> Result<Link, ConnectError> {
     link(Builder::system(), Via::SystemBus).await
 }
 

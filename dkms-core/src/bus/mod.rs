@@ -17,7 +17,7 @@ pub mod types;
 #[cfg(test)]
 mod contract;
 
-pub use connect::{ConnectError, Link, Via, connect};
+pub use connect::{ConnectError, Link, Via, connect, connect_bus};
 pub use error::BusError;
 pub use proxies::{
     BuildFailed, BuildFailedStream, JobNew, JobNewStream, JobProxy, JobRemoved, JobRemovedStream, ManagerProxy,

@@ -1,0 +1,54 @@
+//! One module a group of commands; each asks the daemon and hands the answer to [`crate::render`].
+
+mod change;
+mod logs;
+mod look;
+mod monitor;
+mod rebuild;
+
+use std::io::IsTerminal;
+
+use dkms_core::bus::{self, Link, Options};
+use dkms_core::layout::Layout;
+
+use crate::cli::{Cli, Command, Status};
+use crate::failure::{Exit, Failure};
+use crate::out::Out;
+
+/// What every command needs.
+struct Context {
+    link: Link,
+    out: Out,
+    interactive: bool,
+}
+
+impl Context {
+    fn options(&self, force: bool) -> Options {
+        Options { force, interactive: self.interactive, by_hand: true }
+    }
+}
+
+/// Runs the command line.
+pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let link = if cli.system_bus { bus::connect_bus().await? } else { bus::connect(&Layout::under(cli.root)).await? };
+    let interactive = !cli.no_ask_password && std::io::stdin().is_terminal();
+    let mut cx = Context { link, out: Out::new(), interactive };
+    match cli.command.unwrap_or(Command::Status(Status { package: None, kernel: None, json: false })) {
+        Command::Status(args) => look::status(&mut cx, &args).await,
+        Command::Kernels(args) => look::kernels(&mut cx, &args).await,
+        Command::Jobs(args) => look::jobs(&mut cx, &args).await,
+        Command::History(args) => look::history(&mut cx, &args).await,
+        Command::Check(args) => look::check(&mut cx, &args).await,
+        Command::Rebuild(args) => rebuild::rebuild(&mut cx, &args).await,
+        Command::Add(args) => change::add(&mut cx, &args).await,
+        Command::Remove(args) => change::remove(&mut cx, &args).await,
+        Command::Build(args) => change::change(&mut cx, change::Verb::Build, &args).await,
+        Command::Install(args) => change::change(&mut cx, change::Verb::Install, &args).await,
+        Command::Uninstall(args) => change::change(&mut cx, change::Verb::Uninstall, &args).await,
+        Command::Unbuild(args) => change::change(&mut cx, change::Verb::Unbuild, &args).await,
+        Command::Cancel { id } => change::cancel(&mut cx, id).await,
+        Command::Rescan => change::rescan(&mut cx).await,
+        Command::Logs(args) => logs::logs(&mut cx, &args).await,
+        Command::Monitor => monitor::monitor(&mut cx).await,
+    }
+}

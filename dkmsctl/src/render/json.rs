@@ -1,0 +1,128 @@
+//! `--json`: a contract of its own, apart from the D-Bus rows, so that neither drags the other along. Every document is
+//! one object with `"format": 1`; fields are added, never altered. What is not there is `null`.
+
+use dkms_core::bus::{CheckProblem, HistoryRow, JobRow, KernelRow, StatusRow};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+const FORMAT: u32 = 1;
+
+fn word(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { text.into() }
+}
+
+fn number(n: u32) -> Value {
+    if n == 0 { Value::Null } else { n.into() }
+}
+
+/// `{"format":1,"packages":[…]}`.
+pub(crate) fn status(rows: &[StatusRow]) -> String {
+    let packages: Vec<_> = rows
+        .iter()
+        .map(|r| {
+            json!({
+                "package": r.package, "version": r.version, "kernel": word(&r.kernel), "arch": word(&r.arch),
+                "state": r.state, "stale": r.stale, "held": r.held, "autoinstall": r.autoinstall,
+                "reason": word(&r.reason), "first_error": word(&r.first_error), "error": word(&r.error),
+                "log": word(&r.log), "job": number(r.job),
+            })
+        })
+        .collect();
+    document(&json!({ "format": FORMAT, "packages": packages }))
+}
+
+/// `{"format":1,"kernels":[…]}`.
+pub(crate) fn kernels(rows: &[KernelRow]) -> String {
+    let kernels: Vec<_> = rows
+        .iter()
+        .map(|k| {
+            json!({
+                "kernel": k.kernel, "arch": k.arch, "presence": k.presence, "headers": k.headers,
+                "reason": word(&k.reason), "headers_package": word(&k.package), "running": k.running, "fit": k.fit,
+            })
+        })
+        .collect();
+    document(&json!({ "format": FORMAT, "kernels": kernels }))
+}
+
+/// `{"format":1,"jobs":[…]}` of what is queued or runs.
+pub(crate) fn jobs(rows: &[JobRow]) -> String {
+    let jobs: Vec<_> = rows
+        .iter()
+        .map(|j| {
+            json!({
+                "job": j.id, "operation": j.operation, "package": j.package, "version": j.version,
+                "kernel": word(&j.kernel), "state": j.state,
+            })
+        })
+        .collect();
+    document(&json!({ "format": FORMAT, "jobs": jobs }))
+}
+
+/// `{"format":1,"jobs":[…]}` of what has ended.
+pub(crate) fn history(rows: &[HistoryRow]) -> String {
+    let jobs: Vec<_> = rows
+        .iter()
+        .map(|h| {
+            json!({
+                "ended": h.at, "job": h.job, "operation": h.operation, "package": h.package, "version": h.version,
+                "kernel": word(&h.kernel), "arch": word(&h.arch), "result": h.result, "seconds": h.seconds,
+                "reason": word(&h.reason), "error": word(&h.error),
+            })
+        })
+        .collect();
+    document(&json!({ "format": FORMAT, "jobs": jobs }))
+}
+
+/// `{"format":1,"kernel":…,"ready":…,"problems":[…]}`.
+pub(crate) fn check(kernel: &str, ready: bool, problems: &[CheckProblem]) -> String {
+    let problems: Vec<_> = problems
+        .iter()
+        .map(|p| json!({ "package": p.package, "version": p.version, "state": p.state, "reason": word(&p.reason) }))
+        .collect();
+    document(&json!({ "format": FORMAT, "kernel": kernel, "ready": ready, "problems": problems }))
+}
+
+/// Values have string keys and finite numbers only, which is all that could fail.
+fn document(value: &impl Serialize) -> String {
+    serde_json::to_string(value).map(|text| text + "\n").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_document() {
+        let row = StatusRow {
+            package: "hello".into(),
+            version: "1.0".into(),
+            state: "added".into(),
+            autoinstall: true,
+            ..StatusRow::default()
+        };
+        let parsed: Value = serde_json::from_str(&status(&[row])).unwrap();
+        assert_eq!(
+            parsed,
+            json!({ "format": 1, "packages": [{
+                "package": "hello", "version": "1.0", "kernel": null, "arch": null, "state": "added", "stale": false,
+                "held": false, "autoinstall": true, "reason": null, "first_error": null, "error": null, "log": null,
+                "job": null
+            }] })
+        );
+    }
+
+    #[test]
+    fn every_document_is_one_line_and_versioned() {
+        for text in [status(&[]), kernels(&[]), jobs(&[]), history(&[]), check("6.1", true, &[])] {
+            assert_eq!(text.matches('\n').count(), 1);
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["format"], 1);
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_no_number_is_null() {
+        let text = history(&[HistoryRow { seconds: f64::NAN, ..HistoryRow::default() }]);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["jobs"][0]["seconds"], Value::Null);
+    }
+}

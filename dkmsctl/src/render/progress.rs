@@ -1,0 +1,202 @@
+//! Jobs while they run, and as they end.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use dkms_core::bus::StatusRow;
+
+use super::{Look, Paint, fit, subject, tame, time};
+
+/// A job that is followed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct JobView {
+    pub(crate) id: u32,
+    pub(crate) operation: String,
+    pub(crate) package: String,
+    pub(crate) version: String,
+    pub(crate) kernel: String,
+    /// queued, running or canceling.
+    pub(crate) state: String,
+    pub(crate) phase: String,
+    /// From 0 to 1, where that means anything.
+    pub(crate) progress: Option<f64>,
+}
+
+impl JobView {
+    fn subject(&self) -> String {
+        subject(&self.package, &self.version, &self.kernel)
+    }
+
+    /// What it does just now, in one word.
+    fn doing(&self) -> &str {
+        match self.state.as_str() {
+            "running" if !self.phase.is_empty() => &self.phase,
+            "" => "queued",
+            state => state,
+        }
+    }
+}
+
+/// One line of the live region, never longer than the terminal is wide.
+pub(crate) fn live(job: &JobView, elapsed: Option<Duration>, look: Look) -> String {
+    let mut text = format!("{:<10}  {}", job.doing(), tame(&job.subject()));
+    if let Some(progress) = job.progress.filter(|p| p.is_finite()) {
+        let _ = write!(text, "  {:.0}%", (progress * 100.0).clamp(0.0, 100.0));
+    }
+    if let Some(elapsed) = elapsed {
+        let _ = write!(text, "  {}", time::clock(elapsed));
+    }
+    look.width.map_or(text.clone(), |width| fit(&text, usize::from(width)))
+}
+
+/// The line for a new phase, where lines cannot be drawn over.
+pub(crate) fn plain(job: &JobView) -> String {
+    format!("{:<10}  {}", job.doing(), tame(&job.subject()))
+}
+
+/// What is said when a job ended. `row` is what the daemon knows of the package on that kernel now.
+pub(crate) fn ended(
+    job: &JobView,
+    result: &str,
+    row: Option<&StatusRow>,
+    elapsed: Option<Duration>,
+    look: Look,
+) -> String {
+    let word = match (result, job.operation.as_str()) {
+        ("done", "install") => "installed",
+        ("done", "build") => "built",
+        ("done", "uninstall") => "uninstalled",
+        ("done", "unbuild") => "unbuilt",
+        ("done", "remove") => "removed",
+        ("done", "add") => "added",
+        (word, _) => word,
+    };
+    let paint = Paint::of(if result == "done" { "done" } else { result });
+    let took = elapsed.map(|e| format!(" ({})", time::took(e.as_secs_f64()))).unwrap_or_default();
+    let padded = format!("{word:<10}");
+    let mut text = format!("{}  {}{took}\n", paint.apply(&padded, look), tame(&job.subject()));
+    if result == "done" {
+        return text;
+    }
+    let mut note = |line: &str| {
+        let _ = writeln!(text, "            {line}");
+    };
+    let row = row.cloned().unwrap_or_default();
+    let mut why: Vec<&str> = match result {
+        "failed" | "timeout" => vec![&row.first_error, &row.error, &row.reason],
+        _ => vec![&row.reason],
+    };
+    why.retain(|w| !w.is_empty());
+    why.dedup();
+    // The reason of a failure repeats what the errors say; without them it is all there is.
+    for line in why.iter().take(if row.first_error.is_empty() { 1 } else { 2 }) {
+        note(&tame(line));
+    }
+    if !row.log.is_empty() && matches!(result, "failed" | "timeout") {
+        note(&format!("log: {}", tame(&row.log)));
+    }
+    let again = match job.kernel.as_str() {
+        "" => format!("{}/{}", job.package, job.version),
+        kernel => format!("{}/{} -k {kernel}", job.package, job.version),
+    };
+    match result {
+        "failed" | "timeout" if matches!(job.operation.as_str(), "install" | "build" | "") => {
+            note("Fix the source, or wait for an update of the driver: it is tried again by itself when the source");
+            note(&format!("or the headers change. To try now: dkmsctl rebuild {again}"));
+        }
+        "failed" | "timeout" => note("See also: journalctl -u dkmsd"),
+        "dependency" => note("It is tried again by itself once that one is there."),
+        "canceled" => note(&format!("To take it up again: dkmsctl rebuild {again}")),
+        _ => {}
+    }
+    text
+}
+
+/// The last line when several jobs were followed.
+pub(crate) fn summary(done: usize, skipped: usize, failed: usize, look: Look) -> String {
+    let mut parts = vec![format!("{done} done")];
+    if skipped > 0 {
+        parts.push(format!("{skipped} skipped"));
+    }
+    if failed > 0 {
+        parts.push(Paint::Bad.apply(&format!("{failed} failed"), look));
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn job() -> JobView {
+        JobView {
+            id: 7,
+            operation: "install".into(),
+            package: "r8169".into(),
+            version: "2.2LK".into(),
+            kernel: "6.1.0-56-amd64".into(),
+            state: "running".into(),
+            phase: "building".into(),
+            progress: Some(0.42),
+        }
+    }
+
+    #[rstest]
+    #[case(None, "building    r8169/2.2LK on 6.1.0-56-amd64  42%  0:12")]
+    #[case(Some(80), "building    r8169/2.2LK on 6.1.0-56-amd64  42%  0:12")]
+    #[case(Some(20), "building    r8169/2…")]
+    #[case(Some(1), "…")]
+    fn live_lines_fit(#[case] width: Option<u16>, #[case] wanted: &str) {
+        let text = live(&job(), Some(Duration::from_secs(12)), Look { colour: true, width });
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn a_guess_without_ground_is_not_shown() {
+        let unknown = JobView { progress: None, ..job() };
+        assert_eq!(live(&unknown, None, Look::default()), "building    r8169/2.2LK on 6.1.0-56-amd64");
+        let queued = JobView { state: "queued".into(), ..unknown };
+        assert_eq!(plain(&queued), "queued      r8169/2.2LK on 6.1.0-56-amd64");
+    }
+
+    #[test]
+    fn success_is_one_line() {
+        let text = ended(&job(), "done", None, Some(Duration::from_millis(12_300)), Look::default());
+        assert_eq!(text, "installed   r8169/2.2LK on 6.1.0-56-amd64 (12 s)\n");
+    }
+
+    #[test]
+    fn failure_says_what_and_where_and_what_next() {
+        let row = StatusRow {
+            first_error: "r8169.c:10:5: error: no".into(),
+            error: "make ended with 2".into(),
+            reason: "its build failed".into(),
+            log: "/var/lib/dkmsd/logs/r8169/2.2LK/x.log".into(),
+            ..StatusRow::default()
+        };
+        insta::assert_snapshot!(ended(&job(), "failed", Some(&row), None, Look::default()), @r"
+        failed      r8169/2.2LK on 6.1.0-56-amd64
+                    r8169.c:10:5: error: no
+                    make ended with 2
+                    log: /var/lib/dkmsd/logs/r8169/2.2LK/x.log
+                    Fix the source, or wait for an update of the driver: it is tried again by itself when the source
+                    or the headers change. To try now: dkmsctl rebuild r8169/2.2LK -k 6.1.0-56-amd64
+        ");
+    }
+
+    #[test]
+    fn a_skip_says_why() {
+        let row = StatusRow { reason: "BUILD_EXCLUSIVE_KERNEL is ^5".into(), ..StatusRow::default() };
+        insta::assert_snapshot!(ended(&job(), "skipped", Some(&row), None, Look::default()), @r"
+        skipped     r8169/2.2LK on 6.1.0-56-amd64
+                    BUILD_EXCLUSIVE_KERNEL is ^5
+        ");
+    }
+
+    #[test]
+    fn sums() {
+        assert_eq!(summary(3, 0, 0, Look::default()), "3 done");
+        assert_eq!(summary(3, 1, 2, Look::default()), "3 done, 1 skipped, 2 failed");
+    }
+}

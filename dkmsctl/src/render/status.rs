@@ -1,0 +1,162 @@
+//! `dkmsctl status`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use dkms_core::bus::{KernelRow, StatusRow};
+
+use super::{Cell, Look, Paint, or_dash, subject, table, tame};
+
+/// What `status` says where there is nothing.
+const EMPTY: &str = "no packages yet: put a driver source with a dkms.conf into /usr/src/NAME-VERSION\n";
+
+/// The table, what the first compiler errors were, and what can be done.
+pub(crate) fn status(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> String {
+    if rows.is_empty() {
+        return EMPTY.into();
+    }
+    let cells: Vec<[Cell; 5]> = rows
+        .iter()
+        .map(|r| {
+            let (word, paint) = match r.state.as_str() {
+                state if r.stale => (format!("{state} (stale)"), Paint::Attention),
+                state => (state.to_owned(), Paint::of(state)),
+            };
+            [
+                r.package.as_str().into(),
+                r.version.as_str().into(),
+                or_dash(&r.kernel).into(),
+                Cell::painted(word, paint),
+                why(r).into(),
+            ]
+        })
+        .collect();
+    let mut text = table(["PACKAGE", "VERSION", "KERNEL", "STATE", "REASON"], &cells, look);
+    text.push_str(&footer(rows, kernels, look));
+    text
+}
+
+/// One line; the first compiler error tells more than "its build failed".
+fn why(row: &StatusRow) -> &str {
+    match row {
+        r if r.state == "failed" && !r.first_error.is_empty() => &r.first_error,
+        r if r.reason.is_empty() => &r.error,
+        r => &r.reason,
+    }
+}
+
+fn footer(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> String {
+    let mut text = String::new();
+    let failed: Vec<_> = rows.iter().filter(|r| r.state == "failed").collect();
+    if let Some(first) = failed.first() {
+        let _ = write!(
+            text,
+            "\n{}: tried again by itself when the source or the headers change.\n  why: dkmsctl logs {name}/{version} -k {kernel}\n  now: dkmsctl rebuild {name}/{version} -k {kernel}\n",
+            Paint::Bad.apply(&format!("{} failed", failed.len()), look),
+            name = first.package,
+            version = first.version,
+            kernel = first.kernel,
+        );
+    }
+    let waiting: BTreeSet<_> =
+        rows.iter().filter(|r| r.state == "waiting-for-headers").map(|r| (&r.kernel, &r.arch)).collect();
+    for (kernel, arch) in waiting {
+        let row = kernels.iter().find(|k| (&k.kernel, &k.arch) == (kernel, arch));
+        let next = match row {
+            Some(k) if k.headers == "settling" => "they are being unpacked".to_owned(),
+            Some(k) if !k.package.is_empty() => format!("install {}", tame(&k.package)),
+            Some(k) if !k.reason.is_empty() => tame(&k.reason),
+            _ => "install the package that brings them".to_owned(),
+        };
+        let _ = write!(text, "\n{}: {next}\n", Paint::Attention.apply(&format!("{kernel} waits for headers"), look));
+    }
+    let broken: Vec<_> = rows.iter().filter(|r| r.state == "broken").collect();
+    if let Some(first) = broken.first() {
+        let _ = write!(
+            text,
+            "\n{}: put the source of {id} back into /usr/src, or forget it: dkmsctl remove {id}\n",
+            Paint::Bad.apply(&format!("{} broken", broken.len()), look),
+            id = subject(&first.package, &first.version, ""),
+        );
+    }
+    text
+}
+
+/// The one-line form of a row, for `add` and other verbs that end with a look at it.
+pub(crate) fn line(row: &StatusRow) -> String {
+    let stale = if row.stale { " (stale)" } else { "" };
+    let mut text = format!("{}: {}{stale}", subject(&row.package, &row.version, &row.kernel), row.state);
+    let why = why(row);
+    if !why.is_empty() {
+        let _ = write!(text, ", {}", tame(why));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(package: &str, version: &str, kernel: &str, state: &str) -> StatusRow {
+        StatusRow {
+            package: package.into(),
+            version: version.into(),
+            kernel: kernel.into(),
+            arch: if kernel.is_empty() { "" } else { "x86_64" }.into(),
+            state: state.into(),
+            ..StatusRow::default()
+        }
+    }
+
+    #[test]
+    fn nothing_is_explained() {
+        insta::assert_snapshot!(status(&[], &[], Look::default()), @r"
+        no packages yet: put a driver source with a dkms.conf into /usr/src/NAME-VERSION
+        ");
+    }
+
+    #[test]
+    fn everything_at_once() {
+        let rows = [
+            StatusRow {
+                stale: true,
+                reason: "the headers changed".into(),
+                ..row("acpi-call", "1.2.2", "6.1.0-56-amd64", "installed")
+            },
+            row("acpi-call", "1.2.2", "6.1.0-55-amd64", "installed"),
+            StatusRow {
+                first_error: "hello.c:3:1: error: unknown type\x1b[2J".into(),
+                error: "make ended with 2".into(),
+                reason: "its build failed".into(),
+                ..row("hello", "1.0", "6.1.0-56-amd64", "failed")
+            },
+            StatusRow { reason: "no headers".into(), ..row("hello", "1.0", "6.12.1-amd64", "waiting-for-headers") },
+            row("lime", "1.9", "", "added"),
+            row("old", "0.1", "", "broken"),
+        ];
+        let kernels = [KernelRow {
+            kernel: "6.12.1-amd64".into(),
+            arch: "x86_64".into(),
+            headers: "missing".into(),
+            package: "linux-headers-6.12.1-amd64".into(),
+            ..KernelRow::default()
+        }];
+        insta::assert_snapshot!(status(&rows, &kernels, Look::default()), @r"
+        PACKAGE    VERSION  KERNEL          STATE                REASON
+        acpi-call  1.2.2    6.1.0-56-amd64  installed (stale)    the headers changed
+        acpi-call  1.2.2    6.1.0-55-amd64  installed
+        hello      1.0      6.1.0-56-amd64  failed               hello.c:3:1: error: unknown type [2J
+        hello      1.0      6.12.1-amd64    waiting-for-headers  no headers
+        lime       1.9      -               added
+        old        0.1      -               broken
+
+        1 failed: tried again by itself when the source or the headers change.
+          why: dkmsctl logs hello/1.0 -k 6.1.0-56-amd64
+          now: dkmsctl rebuild hello/1.0 -k 6.1.0-56-amd64
+
+        6.12.1-amd64 waits for headers: install linux-headers-6.12.1-amd64
+
+        1 broken: put the source of old/0.1 back into /usr/src, or forget it: dkmsctl remove old/0.1
+        ");
+    }
+}
