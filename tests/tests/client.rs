@@ -1,0 +1,66 @@
+//! dkmsctl, as people and scripts use it.
+
+use std::time::Duration;
+
+use dkmsd_tests::Machine;
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+#[test]
+fn a_job_is_seen_followed_and_stopped() {
+    let machine = Machine::with_dkmsd("client");
+    let kernel = machine.offered_kernels("6.1", "cloud-amd64").remove(0);
+    machine.apt_install(&[&format!("linux-headers-{kernel}")]);
+    machine.sh("mkdir -p /srv/slow-gate && cd /srv/slow-gate && mkfifo -m 666 started go");
+    machine.drop_slow("slow-a");
+    assert_eq!(machine.sh("exec 3<> /srv/slow-gate/started; read -r -t 240 name <&3 && echo $name"), "slow-a");
+
+    let jobs = machine.sh("dkmsctl jobs");
+    assert!(jobs.contains("slow-a") && jobs.contains(&kernel), "{jobs}");
+    let told = machine.sh("busctl --json=short call org.dkmsd1 /org/dkmsd1 org.dkmsd1.Manager ListJobs");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let id = told["data"][0][0][0].as_u64().unwrap();
+    machine.sh(&format!("dkmsctl cancel {id}"));
+    machine.wait_until(
+        "no job is left",
+        "busctl call org.dkmsd1 /org/dkmsd1 org.dkmsd1.Manager ListJobs | grep -qx 'a(ussssso) 0'",
+        LIMIT,
+    );
+    machine.sh("! pgrep -u dkms && ! pgrep -x make");
+    let history = machine.sh("dkmsctl history");
+    assert!(history.contains("canceled"), "{history}");
+    machine.sh("rm /srv/slow-gate/started /srv/slow-gate/go");
+
+    // Asked for by hand it is built, with its progress in plain lines, and the log can be read afterwards.
+    let rebuilt = machine.sh(&format!("dkmsctl rebuild slow-a/1.0 -k {kernel} 2>&1"));
+    assert!(rebuilt.contains("slow-a") && rebuilt.contains("installed"), "{rebuilt}");
+    assert!(!rebuilt.contains('\u{1b}'), "no colours or cursor movements outside a terminal: {rebuilt:?}");
+    assert_eq!(machine.row("slow-a", &kernel).state, "installed");
+    let log = machine.sh("dkmsctl logs slow-a");
+    assert!(log.contains("make"), "{log}");
+
+    machine.drop_fixture("broken-dkmsd-1.0");
+    machine.wait_for_status("broken-dkmsd has failed", LIMIT, |rows| rows.iter().any(|row| row.state == "failed"));
+    let failed = machine.try_sh(&format!("dkmsctl rebuild broken-dkmsd -k {kernel}"));
+    assert_eq!(failed.code, 1, "{failed:?}");
+    let said = format!("{}{}", failed.stdout, failed.stderr);
+    assert!(said.contains("this_function_is_in_no_kernel") && said.contains("/var/lib/dkmsd/logs/"), "{said}");
+
+    let rows: serde_json::Value = serde_json::from_str(&machine.sh("dkmsctl status --json")).unwrap();
+    assert_eq!(rows["packages"].as_array().unwrap().len(), machine.status().len());
+}
+
+#[test]
+fn without_a_daemon_one_line_says_how_to_start_it() {
+    let machine = Machine::with_dkmsd("no-daemon");
+    machine.sh("systemctl disable --now dkmsd");
+    for command in ["status", "kernels", "check", "jobs"] {
+        let answer = machine.try_sh(&format!("dkmsctl {command}"));
+        assert_eq!(answer.code, 3, "{command}: {answer:?}");
+        assert_eq!(answer.stderr.lines().count(), 1, "{answer:?}");
+        assert!(answer.stderr.contains("systemctl") && answer.stdout.is_empty(), "{answer:?}");
+    }
+    machine.sh("systemctl enable dkmsd");
+    // An enabled daemon is started by the first who asks for it on the bus.
+    machine.sh("busctl call org.dkmsd1 /org/dkmsd1 org.dkmsd1.Manager ListKernels && dkmsctl status");
+}
