@@ -172,7 +172,10 @@ fn now_in_seconds() -> u64 {
 fn waiting(sink: &mut dyn Sink, what: &str) -> impl FnMut(&Holder) {
     move |holder| {
         sink.phase(crate::event::Phase::Waiting);
-        sink.note(format!("waiting for {holder}, which has {what}"));
+        // Workers of one daemon take turns all the time.
+        if !holder.command.ends_with(" worker") {
+            sink.note(format!("waiting for {holder}, which has {what}"));
+        }
     }
 }
 

@@ -69,7 +69,17 @@ pub async fn run(root: PathBuf) -> anyhow::Result<()> {
         Timing { quiet: settings.daemon.quiet, patience: settings.daemon.package_manager_wait, ..Timing::default() };
     let commands = shared.commands.clone();
     let ended = Arc::clone(&shared.ended);
-    let reconciler = Reconciler { observer, watcher, hints, timing, asked, commands, ended, watching: watching_sender };
+    let reconciler = Reconciler {
+        observer,
+        watcher,
+        hints,
+        timing,
+        asked,
+        commands,
+        ended,
+        watching: watching_sender,
+        unsound: None,
+    };
     tokio::spawn(reconciler.run());
 
     service::tell(&[NotifyState::Ready]);

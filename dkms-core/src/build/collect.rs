@@ -77,7 +77,7 @@ pub(super) fn stage(
             strip::strip(&file, toolchain.clang)?;
         }
         if let Some(SignOutcome::Failed { why }) = signer.as_ref().map(|signer| signer.sign(&file)) {
-            sink.warn(format!("{}: {} is used unsigned: {why}", build.package, module.dest_name));
+            sink.warn(format!("{} is used unsigned: {why}", module.dest_name));
         }
         let file = compress::compress(&file, suffix, &options(build))?;
         let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -133,7 +133,7 @@ fn signer(build: &Build<'_>, sink: &mut dyn Sink) -> Option<sign::Signer> {
     match sign::signer(build.layout, release, &build.headers.config, &settings) {
         Ok(signer) => Some(signer),
         Err(SignOutcome::Failed { why }) => {
-            sink.warn(format!("{}: its modules are used unsigned: {why}", build.package));
+            sink.warn(format!("its modules are used unsigned: {why}"));
             None
         }
         Err(_) => None,

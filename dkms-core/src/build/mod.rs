@@ -213,7 +213,7 @@ fn script(
         (around.workspace.classic().to_owned(), around.workspace.folder().join(name))
     };
     if !is_executable(&file) {
-        progress.sink().warn(format!("{}: {directive}: {name} is not an executable file: not run", build.package));
+        progress.sink().warn(format!("{directive}: {name} is not an executable file: not run"));
         return Ok(());
     }
     let command = format!("{}/{value}", folder.display());

@@ -83,7 +83,7 @@ impl Engine {
         }
         tree::add(&self.layout, package)?;
         for warning in &loaded.recipe.warnings {
-            sink.warn(format!("{package}: {warning}"));
+            sink.note(format!("dkms.conf: {warning}"));
         }
         match self.script("POST_ADD", loaded.recipe.post_add.as_deref(), package, None, source, sink)? {
             None | Some(0) => Ok(Done::Changed),

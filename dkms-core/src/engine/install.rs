@@ -50,7 +50,7 @@ impl Engine {
         self.place(package, kernel, &recipe, order, sink)?;
         let post = recipe.post_install.as_deref();
         if let Some(code @ 1..) = self.script("POST_INSTALL", post, package, Some(kernel), &source, sink)? {
-            sink.warn(format!("{package}: its POST_INSTALL script failed with code {code}"));
+            sink.warn(format!("its POST_INSTALL script failed with code {code}"));
         }
         Ok(Done::Placed)
     }
@@ -79,13 +79,10 @@ impl Engine {
         };
         let placed = install::place(&target, sink)?;
         for (module, reason) in placed.refused {
-            sink.warn(format!("{package}: {module} is not installed: {reason}"));
+            sink.warn(format!("{module} is not installed: {reason}"));
         }
         for original in placed.displaced {
-            sink.note(format!(
-                "{package}: the kernel's own {} is kept, and comes back on uninstall",
-                original.display()
-            ));
+            sink.note(format!("the kernel's own {} is kept, and comes back on uninstall", original.display()));
         }
         Ok(())
     }

@@ -55,9 +55,6 @@ impl Engine {
     ) -> Result<Done> {
         let source = self.source(package)?;
         let recipe = self.recipe(package, kernel)?;
-        for warning in &recipe.warnings {
-            sink.warn(format!("{package}: {warning}"));
-        }
         if let Some(reason) = recipe.exclusion.clone() {
             return Err(Error::Excluded { package: package.clone(), kernel: kernel.clone(), reason });
         }

@@ -40,10 +40,10 @@ impl Engine {
         let folder = self.observer.distro().modules_folder();
         let withdrawn = install::withdraw(&self.layout, package, kernel, recipe, folder.as_deref())?;
         for (path, why) in &withdrawn.kept {
-            sink.warn(format!("{package}: {} is left as it is: {why}", path.display()));
+            sink.warn(format!("{} is left as it is: {why}", path.display()));
         }
         for path in &withdrawn.restored {
-            sink.note(format!("{package}: the kernel's own {} is back", path.display()));
+            sink.note(format!("the kernel's own {} is back", path.display()));
         }
         if !withdrawn.was_installed {
             return Ok(Done::Unchanged(format!("{package} is not installed for {}", kernel.release)));
@@ -51,7 +51,7 @@ impl Engine {
         if let Some((source, recipe)) = &readable {
             let post = recipe.post_remove.as_deref();
             if let Some(code @ 1..) = self.script("POST_REMOVE", post, package, Some(kernel), source, sink)? {
-                sink.warn(format!("{package}: its POST_REMOVE script failed with code {code}"));
+                sink.warn(format!("its POST_REMOVE script failed with code {code}"));
             }
         }
         Ok(Done::Placed)

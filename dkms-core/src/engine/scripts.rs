@@ -27,7 +27,7 @@ impl Engine {
         let theirs = self.layout.override_dir(&package.name);
         let folder = if theirs.join(name).is_file() { theirs.as_path() } else { source };
         if !is_executable(&folder.join(name)) {
-            sink.warn(format!("{package}: {directive}: {name} is not an executable file: not run"));
+            sink.warn(format!("{directive}: {name} is not an executable file: not run"));
             return Ok(None);
         }
         let line = format!("{}/{value}", quote(&folder.to_string_lossy()));

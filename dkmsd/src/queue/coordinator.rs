@@ -317,7 +317,7 @@ impl Coordinator {
             kernel: view.kernel,
             arch: view.arch,
             result: outcome.verdict.as_str().into(),
-            seconds: job.started.map_or(0.0, |started| started.elapsed().as_secs_f64()),
+            seconds: job.took.unwrap_or_default().as_secs_f64(),
             reason: view.reason,
             error: outcome.error.clone().unwrap_or_default(),
         };

@@ -1,7 +1,7 @@
 //! What a job is, and what travels to its worker and back as JSON lines.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dkms_core::event::{Event, Phase};
 use dkms_core::model::{KernelId, PackageId};
@@ -219,6 +219,8 @@ pub struct Job {
     pub log: Option<PathBuf>,
     /// When its worker started.
     pub started: Option<Instant>,
+    /// How long its worker took.
+    pub took: Option<Duration>,
     /// Jobs that have to be through before.
     pub after: Vec<u32>,
     /// Queued because a plan said so: leaves the queue when the plan no longer does.

@@ -96,6 +96,7 @@ impl Jobs {
             progress: None,
             log: None,
             started: None,
+            took: None,
             after,
             planned,
         };
@@ -244,6 +245,7 @@ impl Jobs {
     /// those that needed it among them.
     pub fn worker_ended(&mut self, id: u32, outcome: Outcome) -> Vec<u32> {
         let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
+        job.took = job.started.map(|started| started.elapsed());
         if job.task.package.is_none() {
             job.task.package.clone_from(&outcome.package);
         }

@@ -9,7 +9,7 @@ use dkms_core::host::package_manager;
 use dkms_core::observe::{Look, Observer};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::settle::{Because, Settle, Timing, Word, next_look, on_the_clock};
 use super::source::{Hints, Watch, Watcher};
@@ -33,6 +33,8 @@ pub struct Reconciler {
     pub ended: Arc<AtomicU64>,
     /// The folders that are watched, for the bus.
     pub watching: watch::Sender<Vec<String>>,
+    /// What was wrong with the install tree at the last look.
+    pub unsound: Option<String>,
 }
 
 /// A wish for a look.
@@ -112,8 +114,11 @@ impl Reconciler {
             }
         };
         debug!(because = because.as_str(), due = look.plan.actions.len(), took = ?started.elapsed(), "looked");
-        if let Some(why) = &look.unsound {
-            warn!("no kernel is taken for gone: {why}");
+        if look.unsound != self.unsound {
+            if let Some(why) = &look.unsound {
+                warn!("no kernel is taken for gone: {why}");
+            }
+            self.unsound.clone_from(&look.unsound);
         }
         if let Some(at) = look.look_again {
             settle.look_again_at(on_the_clock(at));
@@ -130,7 +135,7 @@ impl Reconciler {
         match self.watcher.set(wanted) {
             Ok(outcome) => {
                 if !outcome.added.is_empty() || !outcome.removed.is_empty() {
-                    info!("watching {} folders", self.watcher.watched().count());
+                    debug!("watching {} folders", self.watcher.watched().count());
                     let folders = self.watcher.watched().map(|w| w.path.to_string_lossy().into_owned()).collect();
                     self.watching.send_replace(folders);
                 }
