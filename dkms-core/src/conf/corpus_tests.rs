@@ -20,6 +20,9 @@ struct Truth {
     machine_dependent: BTreeSet<String>,
 }
 
+/// These look into the headers of the first kernel, which were there when the truth was made.
+const NEED_HEADERS: [&str; 3] = ["debx-zfs-dkms-2@6.1.0", "gen-zfs-head-1@6.1.0", "gen-lustre-client-1@6.1.0"];
+
 fn corpus() -> Option<PathBuf> {
     let folder = std::env::var_os("DKMSD_CORPUS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus/dev"), PathBuf::from);
@@ -36,6 +39,11 @@ fn real_files_have_the_values_that_bash_gives_them() {
     let mut truths: Vec<_> = fs::read_dir(folder.join("truth")).unwrap().map(|e| e.unwrap().path()).collect();
     truths.sort();
     assert!(!truths.is_empty());
+    if !Path::new("/lib/modules/6.1.0-56-amd64/source").exists() {
+        let needs = |path: &PathBuf| NEED_HEADERS.iter().any(|n| path.to_string_lossy().contains(n));
+        truths.retain(|path| !needs(path));
+        eprintln!("SKIPPED: {NEED_HEADERS:?}; install linux-headers-6.1.0-56-amd64");
+    }
     let evaluator = Evaluator::new(&Layout::default());
     let mut wrong = Vec::new();
     for path in &truths {
@@ -72,4 +80,5 @@ fn real_files_have_the_values_that_bash_gives_them() {
     let share = native as f64 * 100.0 / truths.len() as f64;
     eprintln!("{} files: {native} natively ({share:.1} %), {bash} by bash, {} wrong", truths.len(), wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(share >= 80.0, "only {share:.1} % without bash");
 }

@@ -23,6 +23,19 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
     })
 }
 
+/// Whether what a match captured is certainly what `regcomp`'s leftmost-longest rule captures too.
+///
+/// Without alternation and without repeated groups, only the overall length may differ; that is tried out.
+pub(super) fn captures_are_certain(pattern: &str, text: &str, found: &regex::Captures<'_>) -> bool {
+    let Some(whole) = found.get(0) else { return false };
+    if pattern.contains('|') || [")*", ")+", ")?", "){"].iter().any(|r| pattern.contains(r)) {
+        return false;
+    }
+    let Ok(exact) = compile(&format!("^({pattern})$")) else { return false };
+    // Bytes are characters here: callers pass ASCII.
+    (whole.end() + 1..=text.len()).all(|end| text.get(whole.start()..end).is_some_and(|longer| !exact.is_match(longer)))
+}
+
 struct Translator {
     chars: Vec<char>,
     at: usize,

@@ -7,6 +7,7 @@ mod bash;
 pub mod directive;
 pub mod ere;
 mod loader;
+mod native;
 pub mod recipe;
 mod values;
 pub mod version;
@@ -170,6 +171,16 @@ impl Evaluator {
     }
 
     fn round(&self, scope: &Scope, file: Option<&ConfFile>, extra: &str) -> Result<Vec<Entry>> {
+        match native::read(&self.layout, scope, file, extra) {
+            Ok(entries) => {
+                self.counters.native.fetch_add(1, Ordering::Relaxed);
+                return Ok(entries);
+            }
+            Err(why) => {
+                let path = file.map(|f| f.path.as_path()).unwrap_or(Path::new("--directive"));
+                tracing::debug!(path = %path.display(), %why, "bash has to read this");
+            }
+        }
         self.counters.bash.fetch_add(1, Ordering::Relaxed);
         bash::read(&self.layout, scope, file, extra)
     }
@@ -196,3 +207,6 @@ fn directive_lines(directives: &[(String, String)]) -> Result<String> {
 
 #[cfg(test)]
 mod corpus_tests;
+
+#[cfg(test)]
+mod native_tests;

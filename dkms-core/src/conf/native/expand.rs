@@ -1,0 +1,552 @@
+//! Expansion: from a word to texts, fields and patterns.
+
+use super::arith;
+use super::ast::{Index, Name, Op, Param, Part, Replace, Word};
+use super::interp::Interp;
+use super::pattern::{Char, Pattern};
+use super::{Certain, Uncertain};
+
+/// The longest text that patterns are held against, in characters.
+const MAX_MATCHED: usize = 4096;
+
+/// A piece of an expanded word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    /// Text of the file itself: patterns are active, splitting is not.
+    Bare(String),
+    /// Text that means itself.
+    Quoted(String),
+    /// The result of an unquoted expansion: is split, and patterns are active.
+    Expanded(String),
+    /// One word ends, the next begins: between the elements of a list. Unquoted ones vanish when empty.
+    Break,
+}
+
+/// What a parameter is: nothing, a text, or a list.
+enum Value {
+    Unset,
+    Text(String),
+    /// Elements, and whether `*` joins them where there are quotes.
+    List(Vec<String>, bool),
+}
+
+impl Interp<'_> {
+    /// A word as one text, as on the right of `=`: no splitting.
+    pub(super) fn text(&mut self, word: &Word) -> Certain<String> {
+        let mut out = String::new();
+        for piece in self.pieces(&word.0, false, true)? {
+            match piece {
+                Piece::Bare(t) | Piece::Quoted(t) | Piece::Expanded(t) => out.push_str(&t),
+                Piece::Break => out.push(' '),
+            }
+        }
+        self.spend(out.len() / 64)?;
+        Ok(out)
+    }
+
+    /// A word as a pattern.
+    pub(super) fn pattern(&mut self, word: &Word) -> Certain<Pattern> {
+        let mut chars: Vec<Char> = Vec::new();
+        for piece in self.pieces(&word.0, false, true)? {
+            match piece {
+                Piece::Bare(t) | Piece::Expanded(t) => chars.extend(t.chars().map(|c| (c, false))),
+                Piece::Quoted(t) => chars.extend(t.chars().map(|c| (c, true))),
+                Piece::Break => chars.push((' ', false)),
+            }
+        }
+        if chars.len() > 500 || chars.iter().any(|c| !c.0.is_ascii()) {
+            return Err(Uncertain::new("a pattern that is long or not ASCII"));
+        }
+        Pattern::new(&chars)
+    }
+
+    /// A word as the extended regular expression of `=~`: quoted text means itself.
+    pub(super) fn regex(&mut self, word: &Word) -> Certain<String> {
+        let mut out = String::new();
+        for piece in self.pieces(&word.0, false, true)? {
+            match piece {
+                Piece::Bare(t) | Piece::Expanded(t) => out.push_str(&t),
+                Piece::Quoted(t) => {
+                    if out.contains('[') {
+                        return Err(Uncertain::new("quotes after a bracket in =~"));
+                    }
+                    for c in t.chars() {
+                        if c.is_ascii_punctuation() && c != '_' {
+                            out.push('\\');
+                        }
+                        out.push(c);
+                    }
+                }
+                Piece::Break => out.push(' '),
+            }
+        }
+        Ok(out)
+    }
+
+    /// Words as a command's arguments: split and matched against files.
+    pub(super) fn fields(&mut self, word: &Word) -> Certain<Vec<String>> {
+        if has_braces(&word.0) {
+            return Err(Uncertain::new("a brace expansion"));
+        }
+        let pieces = self.pieces(&word.0, false, false)?;
+        let fields = self.split(pieces);
+        self.spend(fields.len())?;
+        fields.into_iter().map(|field| self.glob(field)).collect()
+    }
+
+    /// One field, unless it may be the name of files.
+    fn glob(&self, field: Vec<(String, bool)>) -> Certain<String> {
+        let active = |t: &str| t.contains(['*', '?', '[']) || EXTENDED.iter().any(|e| t.contains(e));
+        let is_pattern = field.iter().any(|(text, bare)| *bare && active(text));
+        let text: String = field.into_iter().map(|(text, _)| text).collect();
+        if is_pattern && !self.nothing_matches(&text)? {
+            return Err(Uncertain::new("a pattern for files"));
+        }
+        Ok(text)
+    }
+
+    /// Whether a pattern for files certainly matches none. The working folder is empty.
+    pub(super) fn nothing_matches(&self, pattern: &str) -> Certain<bool> {
+        if !pattern.starts_with('/') {
+            return Ok(!pattern.starts_with('.') && !pattern.starts_with("!(") && !pattern.contains("/."));
+        }
+        let literal = pattern.find(['*', '?', '[', '@', '+', '!', '\\']).map_or(pattern, |n| &pattern[..n]);
+        let folder = literal.rsplit_once('/').map_or("", |(folder, _)| folder);
+        Ok(!folder.is_empty() && self.world.kind(folder)?.is_none())
+    }
+
+    fn split(&self, pieces: Vec<Piece>) -> Vec<Vec<(String, bool)>> {
+        let ifs: Vec<char> = self.vars.ifs().chars().collect();
+        let mut fields = Vec::new();
+        let mut field: Option<Vec<(String, bool)>> = None;
+        // Whether a blank has just ended a field, so that another separator after it is the same end.
+        let mut ended = false;
+        for piece in pieces {
+            match piece {
+                Piece::Bare(t) => {
+                    field.get_or_insert_default().push((t, true));
+                    ended = false;
+                }
+                Piece::Quoted(t) => {
+                    field.get_or_insert_default().push((t, false));
+                    ended = false;
+                }
+                Piece::Break => {
+                    fields.extend(field.take());
+                    ended = false;
+                }
+                Piece::Expanded(text) => {
+                    let mut run = String::new();
+                    for c in text.chars() {
+                        if !ifs.contains(&c) {
+                            run.push(c);
+                            continue;
+                        }
+                        if !run.is_empty() {
+                            field.get_or_insert_default().push((std::mem::take(&mut run), true));
+                            ended = false;
+                        }
+                        if matches!(c, ' ' | '\t' | '\n') {
+                            if let Some(done) = field.take() {
+                                fields.push(done);
+                                ended = true;
+                            }
+                        } else if let Some(done) = field.take() {
+                            fields.push(done);
+                            ended = false;
+                        } else if ended {
+                            ended = false;
+                        } else {
+                            fields.push(vec![(String::new(), false)]);
+                        }
+                    }
+                    if !run.is_empty() {
+                        field.get_or_insert_default().push((run, true));
+                        ended = false;
+                    }
+                }
+            }
+        }
+        fields.extend(field);
+        fields
+    }
+
+    /// The pieces of a word. `single`: it becomes one text, so that lists are joined.
+    fn pieces(&mut self, parts: &[Part], quoted: bool, single: bool) -> Certain<Vec<Piece>> {
+        self.deeper()?;
+        let mut out = Vec::new();
+        for part in parts {
+            self.spend(1)?;
+            match part {
+                Part::Literal(text) if quoted => out.push(Piece::Quoted(text.clone())),
+                Part::Literal(text) => out.push(Piece::Bare(text.clone())),
+                Part::Quoted(text) => out.push(Piece::Quoted(text.clone())),
+                Part::Double(parts) => {
+                    let inner = self.pieces(parts, true, single)?;
+                    let list = parts.iter().any(is_list);
+                    if list && inner.is_empty() {
+                        if parts.len() > 1 {
+                            return Err(Uncertain::new("an empty list beside something else in quotes"));
+                        }
+                    } else if inner.is_empty() {
+                        out.push(Piece::Quoted(String::new()));
+                    } else {
+                        out.extend(inner);
+                    }
+                }
+                Part::Command(list) => {
+                    let text = self.substitute(list)?;
+                    out.push(if quoted { Piece::Quoted(text) } else { Piece::Expanded(text) });
+                }
+                Part::Arithmetic(word) => {
+                    let text = self.number(word)?.to_string();
+                    out.push(if quoted { Piece::Quoted(text) } else { Piece::Expanded(text) });
+                }
+                Part::Param(param) => self.param(param, quoted, single, &mut out)?,
+            }
+        }
+        self.shallower();
+        Ok(out)
+    }
+
+    /// An arithmetic expression's value.
+    pub(super) fn number(&mut self, word: &Word) -> Certain<i64> {
+        let text = self.text(word)?;
+        arith::evaluate(self, &text, 0)
+    }
+
+    fn param(&mut self, param: &Param, quoted: bool, single: bool, out: &mut Vec<Piece>) -> Certain<()> {
+        let mut target = None;
+        if param.indirect {
+            let Value::Text(name) = self.value(&param.name, param.index.as_ref())? else {
+                return Err(Uncertain::new("an indirection to nothing"));
+            };
+            target = Some(indirect(&name)?);
+        }
+        let (name, index) = match &target {
+            Some((name, index)) => (name, index.as_ref()),
+            None => (&param.name, param.index.as_ref()),
+        };
+        let value = match &param.op {
+            Op::Length => Value::Text(self.length(name, index)?.to_string()),
+            Op::Keys => {
+                let Name::Variable(name) = name else { return Err(Uncertain::new("keys of a parameter")) };
+                let keys = self.vars.get(name)?.map(|v| v.elements().iter().map(|(i, _)| i.to_string()).collect());
+                Value::List(keys.unwrap_or_default(), matches!(index, Some(Index::Joined)))
+            }
+            Op::None => self.value(name, index)?,
+            Op::Default { empty_too, what, word } => {
+                let value = self.value(name, index)?;
+                let missing = match &value {
+                    Value::Unset => true,
+                    Value::Text(text) => *empty_too && text.is_empty(),
+                    Value::List(list, _) if list.len() > 1 && *empty_too => {
+                        return Err(Uncertain::new("a default for a list"));
+                    }
+                    Value::List(list, _) => list.is_empty() || *empty_too && list.iter().all(String::is_empty),
+                };
+                match (what, missing) {
+                    ('+', true) => Value::Text(String::new()),
+                    ('+', false) | ('-', true) => {
+                        let pieces = self.pieces(&word.0, quoted, single)?;
+                        if quoted && pieces.is_empty() {
+                            out.push(Piece::Quoted(String::new()));
+                        }
+                        // Text of an operand is split like the rest of an unquoted expansion.
+                        out.extend(pieces.into_iter().map(|p| match p {
+                            Piece::Bare(t) => Piece::Expanded(t),
+                            p => p,
+                        }));
+                        return Ok(());
+                    }
+                    ('=', true) => {
+                        let text = self.text(word)?;
+                        match (name, index) {
+                            (Name::Variable(name), None) => self.vars.set(name, text.clone())?,
+                            _ => return Err(Uncertain::new("a default for a strange parameter")),
+                        }
+                        Value::Text(text)
+                    }
+                    _ => value,
+                }
+            }
+            Op::Trim { end, longest, pattern } => {
+                let value = self.value(name, index)?;
+                let pattern = self.pattern(pattern)?;
+                map(value, |text| {
+                    let chars = matchable(&text)?;
+                    Ok(if *end {
+                        let n = pattern.suffix(&chars, *longest)?.unwrap_or(0);
+                        chars[..chars.len() - n].iter().collect()
+                    } else {
+                        let n = pattern.prefix(&chars, *longest)?.unwrap_or(0);
+                        chars[n..].iter().collect()
+                    })
+                })?
+            }
+            Op::Replace { kind, pattern, with } => {
+                let value = self.value(name, index)?;
+                let pattern_empty = self.text(pattern)?.is_empty();
+                let pattern = self.pattern(pattern)?;
+                let with = self.text(with)?;
+                if with.contains(['&', '\\']) || pattern_empty {
+                    return Err(Uncertain::new("a rare replacement"));
+                }
+                map(value, |text| replace(*kind, &pattern, &matchable(&text)?, &with))?
+            }
+            Op::Slice { offset, length } => {
+                let value = self.value(name, index)?;
+                let offset = self.number(offset)?;
+                let length = length.as_ref().map(|word| self.number(word)).transpose()?;
+                if matches!(name, Name::All | Name::Joined) {
+                    return Err(Uncertain::new("a slice of the arguments"));
+                }
+                match value {
+                    Value::List(..) => self.slice_list(name, index, offset, length)?,
+                    value => map(value, |text| {
+                        ascii(&text)?;
+                        let (from, to) = range(text.len(), offset, length)?;
+                        Ok(text[from..to].to_owned())
+                    })?,
+                }
+            }
+            Op::Case { upper, all } => {
+                let value = self.value(name, index)?;
+                map(value, |text| {
+                    ascii(&text)?;
+                    let n = if *all { text.len() } else { text.len().min(1) };
+                    let (head, tail) = text.split_at(n);
+                    let head = if *upper { head.to_ascii_uppercase() } else { head.to_ascii_lowercase() };
+                    Ok(head + tail)
+                })?
+            }
+        };
+        self.put(value, quoted, single, out)
+    }
+
+    fn put(&mut self, value: Value, quoted: bool, single: bool, out: &mut Vec<Piece>) -> Certain<()> {
+        let piece = |text| if quoted { Piece::Quoted(text) } else { Piece::Expanded(text) };
+        match value {
+            Value::Unset => out.push(piece(String::new())),
+            Value::Text(text) => {
+                self.spend(text.len() / 64)?;
+                out.push(piece(text));
+            }
+            Value::List(list, joined) if joined && (quoted || single) => {
+                let separator = self.vars.ifs().chars().next().map(String::from).unwrap_or_default();
+                out.push(piece(list.join(&separator)));
+            }
+            Value::List(list, _) => {
+                self.spend(list.len())?;
+                if !single && list.is_empty() && quoted {
+                    return Ok(());
+                }
+                if list.is_empty() {
+                    out.push(piece(String::new()));
+                }
+                for (i, text) in list.into_iter().enumerate() {
+                    if i > 0 {
+                        out.push(Piece::Break);
+                    }
+                    out.push(piece(text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, name: &Name, index: Option<&Index>) -> Certain<Value> {
+        let text = |t: Option<&str>| t.map_or(Value::Unset, |t| Value::Text(t.to_owned()));
+        let name = match name {
+            Name::Variable(name) => name,
+            Name::Positional(n) => return Ok(text(self.arguments.get(n - 1).map(String::as_str))),
+            Name::All => return Ok(Value::List(self.arguments.clone(), false)),
+            Name::Joined => return Ok(Value::List(self.arguments.clone(), true)),
+            Name::Count => return Ok(Value::Text(self.arguments.len().to_string())),
+            Name::Status => return Ok(Value::Text(self.status.to_string())),
+        };
+        if name == "IFS" {
+            return Err(Uncertain::new("the value of IFS"));
+        }
+        match index {
+            None => Ok(text(self.vars.get(name)?.and_then(|v| v.element(0)))),
+            Some(Index::All | Index::Joined) => {
+                let list = self.vars.get(name)?.map(|v| v.elements().iter().map(|(_, t)| (*t).to_owned()).collect());
+                Ok(Value::List(list.unwrap_or_default(), matches!(index, Some(Index::Joined))))
+            }
+            Some(Index::At(word)) => {
+                let mut at = self.number(word)?;
+                let var = self.vars.get(name)?;
+                if at < 0 {
+                    let end = var.and_then(|v| v.elements().last().map(|(i, _)| i + 1)).unwrap_or(0);
+                    at += end;
+                    if at < 0 {
+                        return Err(Uncertain::new("a subscript before the start"));
+                    }
+                }
+                Ok(text(var.and_then(|v| v.element(at))))
+            }
+        }
+    }
+
+    fn length(&mut self, name: &Name, index: Option<&Index>) -> Certain<usize> {
+        match self.value(name, index)? {
+            Value::Unset => Ok(0),
+            Value::Text(text) => {
+                ascii(&text)?;
+                Ok(text.len())
+            }
+            Value::List(list, _) => Ok(list.len()),
+        }
+    }
+
+    /// `${a[@]:offset:length}`: the offset is an index.
+    fn slice_list(&mut self, name: &Name, index: Option<&Index>, offset: i64, length: Option<i64>) -> Certain<Value> {
+        let Name::Variable(name) = name else { return Err(Uncertain::new("a slice of the arguments")) };
+        let joined = matches!(index, Some(Index::Joined));
+        let elements: Vec<(i64, String)> = self
+            .vars
+            .get(name)?
+            .map(|v| v.elements().iter().map(|(i, t)| (*i, (*t).to_owned())).collect())
+            .unwrap_or_default();
+        let end = elements.last().map_or(0, |(i, _)| i + 1);
+        let from = if offset < 0 { offset + end } else { offset };
+        if from < 0 || length.is_some_and(|l| l < 0) {
+            return Err(Uncertain::new("a rare slice"));
+        }
+        let count = length.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(0));
+        Ok(Value::List(elements.into_iter().filter(|(i, _)| *i >= from).take(count).map(|(_, t)| t).collect(), joined))
+    }
+}
+
+const EXTENDED: [&str; 5] = ["?(", "*(", "+(", "@(", "!("];
+
+fn is_list(part: &Part) -> bool {
+    matches!(part, Part::Param(p) if matches!(p.name, Name::All)
+        || matches!(p.index, Some(Index::All)) && !matches!(p.op, Op::Length))
+}
+
+/// Whether bash may see a brace expansion here.
+fn has_braces(parts: &[Part]) -> bool {
+    let mut open = false;
+    let mut separated = false;
+    for part in parts {
+        match part {
+            Part::Literal(text) => {
+                for (i, c) in text.char_indices() {
+                    match c {
+                        '{' => open = true,
+                        ',' if open => separated = true,
+                        '.' if open && text[i..].starts_with("..") => separated = true,
+                        '}' if open && separated => return true,
+                        _ => {}
+                    }
+                }
+            }
+            _ if open => {}
+            _ => {}
+        }
+    }
+    false
+}
+
+fn map(value: Value, mut change: impl FnMut(String) -> Certain<String>) -> Certain<Value> {
+    Ok(match value {
+        Value::Unset => Value::Text(change(String::new())?),
+        Value::Text(text) => Value::Text(change(text)?),
+        Value::List(list, joined) => Value::List(list.into_iter().map(change).collect::<Certain<_>>()?, joined),
+    })
+}
+
+fn ascii(text: &str) -> Certain<()> {
+    if text.is_ascii() { Ok(()) } else { Err(Uncertain::new("characters that are not ASCII")) }
+}
+
+/// The characters of a text that patterns may be held against.
+pub(super) fn matchable(text: &str) -> Certain<Vec<char>> {
+    ascii(text)?;
+    if text.len() > MAX_MATCHED { Err(Uncertain::new("a long text for a pattern")) } else { Ok(text.chars().collect()) }
+}
+
+/// The bytes that `${x:offset:length}` takes.
+fn range(size: usize, offset: i64, length: Option<i64>) -> Certain<(usize, usize)> {
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    let from = if offset < 0 { offset + size } else { offset };
+    if from < 0 || from > size {
+        return Ok((0, 0));
+    }
+    let to = match length {
+        None => size,
+        Some(l) if l < 0 => l + size,
+        Some(l) => from.saturating_add(l).min(size),
+    };
+    if to < from {
+        return Err(Uncertain::new("a slice that ends before it begins"));
+    }
+    let index = |n: i64| usize::try_from(n).map_err(|_| Uncertain::new("a slice"));
+    Ok((index(from)?, index(to)?))
+}
+
+fn replace(kind: Replace, pattern: &Pattern, text: &[char], with: &str) -> Certain<String> {
+    let mut out = String::new();
+    match kind {
+        Replace::Start | Replace::End => {
+            let found =
+                if kind == Replace::Start { pattern.prefix(text, true)? } else { pattern.suffix(text, true)? };
+            return Ok(match (found, kind) {
+                (None, _) => text.iter().collect(),
+                (Some(n), Replace::Start) => with.chars().chain(text[n..].iter().copied()).collect(),
+                (Some(n), _) => text[..text.len() - n].iter().copied().chain(with.chars()).collect(),
+            });
+        }
+        Replace::First | Replace::All => {}
+    }
+    let mut at = 0;
+    let mut done = false;
+    if text.is_empty() && pattern.matches(text)? {
+        return Err(Uncertain::new("a replacement in an empty text"));
+    }
+    while at < text.len() {
+        let found = if done { None } else { pattern.prefix(&text[at..], true)? };
+        match found {
+            Some(0) => return Err(Uncertain::new("a replacement of nothing")),
+            Some(n) => {
+                out.push_str(with);
+                at += n;
+                done = kind == Replace::First;
+            }
+            None => {
+                out.push(text[at]);
+                at += 1;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// What a name that is held by a variable stands for.
+fn indirect(name: &str) -> Certain<(Name, Option<Index>)> {
+    let plain = |n: &str| !n.is_empty() && n.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+    if let Some((bare, index)) = name.strip_suffix(']').and_then(|n| n.split_once('[')) {
+        let index = match index {
+            "@" => Index::All,
+            "*" => Index::Joined,
+            number if number.bytes().all(|c| c.is_ascii_digit()) && !number.is_empty() => {
+                Index::At(Word(vec![Part::Quoted(number.to_owned())]))
+            }
+            _ => return Err(Uncertain::new("a strange indirection")),
+        };
+        if plain(bare) && !bare.starts_with(|c: char| c.is_ascii_digit()) {
+            return Ok((Name::Variable(bare.to_owned()), Some(index)));
+        }
+    }
+    if let Ok(n @ 1..) = name.parse::<usize>()
+        && name.bytes().all(|c| c.is_ascii_digit())
+    {
+        return Ok((Name::Positional(n), None));
+    }
+    if plain(name) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Ok((Name::Variable(name.to_owned()), None));
+    }
+    Err(Uncertain::new("a strange indirection"))
+}

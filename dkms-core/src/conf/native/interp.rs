@@ -1,0 +1,575 @@
+//! Running commands: lists, loops, functions, substitutions and redirections.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use super::ast::{AndOr, Arg, Assign, AssignValue, Command, Condition, Join, Kind, List, Pipeline, RedirectKind};
+use super::builtins;
+use super::expand::matchable;
+use super::vars::Vars;
+use super::world::World;
+use super::{Certain, Uncertain};
+
+/// How many steps a file may take.
+const MAX_STEPS: usize = 400_000;
+/// How deep calls and substitutions may go.
+const MAX_DEPTH: usize = 60;
+/// How much a substitution may say.
+const MAX_OUTPUT: usize = 1 << 20;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Next,
+    Break(usize),
+    Continue(usize),
+    Return,
+    Exit,
+}
+
+/// Where a descriptor leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sink {
+    Nowhere,
+    Captured,
+}
+
+pub(super) struct Interp<'w> {
+    pub(super) world: &'w World<'w>,
+    pub(super) vars: Vars,
+    pub(super) functions: HashMap<String, Rc<Command>>,
+    pub(super) arguments: Vec<String>,
+    pub(super) status: i32,
+    /// What standard output said, when that is captured.
+    pub(super) output: Vec<u8>,
+    pub(super) out: Sink,
+    pub(super) err: Sink,
+    /// What is left of standard input.
+    pub(super) input: Option<String>,
+    /// Whether the command at hand has run a substitution.
+    substituted: bool,
+    calls: usize,
+    loops: usize,
+    subshells: usize,
+    steps: usize,
+    depth: usize,
+}
+
+impl<'w> Interp<'w> {
+    pub(super) fn new(world: &'w World<'w>) -> Self {
+        Self {
+            world,
+            vars: Vars::default(),
+            functions: HashMap::new(),
+            arguments: Vec::new(),
+            status: 0,
+            output: Vec::new(),
+            out: Sink::Nowhere,
+            err: Sink::Nowhere,
+            input: None,
+            substituted: false,
+            calls: 0,
+            loops: 0,
+            subshells: 0,
+            steps: 0,
+            depth: 0,
+        }
+    }
+
+    pub(super) fn spend(&mut self, steps: usize) -> Certain<()> {
+        self.steps += steps;
+        if self.steps > MAX_STEPS { Err(Uncertain::new("too many steps")) } else { Ok(()) }
+    }
+
+    pub(super) fn deeper(&mut self) -> Certain<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(Uncertain::new("nested too deeply")) } else { Ok(()) }
+    }
+
+    pub(super) fn shallower(&mut self) {
+        self.depth -= 1;
+    }
+
+    pub(super) fn in_function(&self) -> bool {
+        self.calls > 0
+    }
+
+    pub(super) fn in_loop(&self) -> bool {
+        self.loops > 0
+    }
+
+    pub(super) fn in_subshell(&self) -> bool {
+        self.subshells > 0
+    }
+
+    pub(super) fn say(&mut self, text: &str) -> Certain<()> {
+        if self.out == Sink::Captured {
+            self.output.extend_from_slice(text.as_bytes());
+            if self.output.len() > MAX_OUTPUT {
+                return Err(Uncertain::new("too much output"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn list(&mut self, list: &List) -> Certain<Flow> {
+        for and_or in list {
+            let flow = self.and_or(and_or)?;
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn and_or(&mut self, and_or: &AndOr) -> Certain<Flow> {
+        let mut flow = self.pipeline(&and_or.first)?;
+        for (join, pipeline) in &and_or.rest {
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+            if (self.status == 0) == (*join == Join::And) {
+                flow = self.pipeline(pipeline)?;
+            }
+        }
+        Ok(flow)
+    }
+
+    fn pipeline(&mut self, pipeline: &Pipeline) -> Certain<Flow> {
+        let flow = match &pipeline.commands[..] {
+            [only] => self.command(only)?,
+            commands => {
+                let mut input = self.input.clone();
+                for (i, command) in commands.iter().enumerate() {
+                    let last = i + 1 == commands.len();
+                    let said = self.subshell(|shell| {
+                        shell.input = input.take();
+                        if !last {
+                            shell.out = Sink::Captured;
+                        }
+                        shell.command(command)
+                    })?;
+                    if last {
+                        if self.out == Sink::Captured {
+                            self.output.extend(said);
+                        }
+                    } else {
+                        input = Some(text(said)?);
+                    }
+                }
+                Flow::Next
+            }
+        };
+        if pipeline.negated {
+            self.status = i32::from(self.status == 0);
+        }
+        Ok(flow)
+    }
+
+    /// Runs something whose effects on variables are lost; what it said is returned.
+    fn subshell(&mut self, run: impl FnOnce(&mut Self) -> Certain<Flow>) -> Certain<Vec<u8>> {
+        self.deeper()?;
+        self.spend(20)?;
+        let kept = (
+            self.vars.clone(),
+            self.functions.clone(),
+            self.arguments.clone(),
+            self.input.clone(),
+            std::mem::take(&mut self.output),
+            (self.out, self.err, self.loops),
+        );
+        self.loops = 0;
+        self.subshells += 1;
+        let flow = run(self)?;
+        self.subshells -= 1;
+        if matches!(flow, Flow::Break(_) | Flow::Continue(_)) {
+            return Err(Uncertain::new("a loop left from a subshell"));
+        }
+        let said = std::mem::take(&mut self.output);
+        (self.vars, self.functions, self.arguments, self.input, self.output, (self.out, self.err, self.loops)) = kept;
+        self.shallower();
+        Ok(said)
+    }
+
+    /// `$( … )`.
+    pub(super) fn substitute(&mut self, list: &List) -> Certain<String> {
+        let said = self.subshell(|shell| {
+            shell.out = Sink::Captured;
+            if list.is_empty() {
+                shell.status = 0;
+            }
+            shell.list(list)
+        })?;
+        self.substituted = true;
+        let mut text = text(said)?;
+        text.truncate(text.trim_end_matches('\n').len());
+        Ok(text)
+    }
+
+    fn command(&mut self, command: &Command) -> Certain<Flow> {
+        self.spend(1)?;
+        if command.redirects.is_empty() {
+            return self.kind(&command.kind);
+        }
+        let kept = (self.out, self.err, self.input.clone());
+        let mut reads = false;
+        for redirect in &command.redirects {
+            match (&redirect.kind, redirect.fd) {
+                (RedirectKind::Out(word), fd @ (None | Some(1 | 2))) => {
+                    if self.text(word)? != "/dev/null" {
+                        return Err(Uncertain::new("output to a file"));
+                    }
+                    if fd == Some(2) {
+                        self.err = Sink::Nowhere;
+                    } else {
+                        self.out = Sink::Nowhere;
+                    }
+                }
+                (RedirectKind::OutAndErr(word), None) => {
+                    if self.text(word)? != "/dev/null" {
+                        return Err(Uncertain::new("output to a file"));
+                    }
+                    (self.out, self.err) = (Sink::Nowhere, Sink::Nowhere);
+                }
+                (RedirectKind::Duplicate(2), None | Some(1)) => self.out = self.err,
+                (RedirectKind::Duplicate(1), Some(2)) => self.err = self.out,
+                (RedirectKind::Duplicate(1), None | Some(1)) | (RedirectKind::Duplicate(2), Some(2)) => {}
+                (RedirectKind::HereString(word), None | Some(0)) => {
+                    self.input = Some(self.text(word)? + "\n");
+                    reads = true;
+                }
+                (RedirectKind::HereDoc(word), None | Some(0)) => {
+                    let word = word.borrow().clone();
+                    self.input = Some(self.text(&word)?);
+                    reads = true;
+                }
+                (RedirectKind::In(word), None | Some(0)) => {
+                    let path = self.text(word)?;
+                    self.input = Some(if path == "/dev/null" {
+                        String::new()
+                    } else {
+                        let file = self.world.read(&path)?;
+                        file.ok_or_else(|| Uncertain::new("a file that is not there to be read"))?
+                    });
+                    reads = true;
+                }
+                _ => return Err(Uncertain::new("a rare redirection")),
+            }
+        }
+        let flow = self.kind(&command.kind)?;
+        (self.out, self.err) = (kept.0, kept.1);
+        if reads {
+            self.input = kept.2;
+        }
+        Ok(flow)
+    }
+
+    fn kind(&mut self, kind: &Kind) -> Certain<Flow> {
+        self.deeper()?;
+        let flow = match kind {
+            Kind::Simple { assigns, args } => self.simple(assigns, args)?,
+            Kind::Group(list) => self.list(list)?,
+            Kind::Subshell(list) => {
+                let said = self.subshell(|shell| shell.list(list))?;
+                if self.out == Sink::Captured {
+                    self.output.extend(said);
+                }
+                Flow::Next
+            }
+            Kind::If { branches, otherwise } => self.choose(branches, otherwise.as_ref())?,
+            Kind::Case { subject, arms } => {
+                let subject = self.text(subject)?;
+                let subject = matchable(&subject)?;
+                let mut flow = Flow::Next;
+                let mut ran = false;
+                'arms: for arm in arms {
+                    for pattern in &arm.patterns {
+                        let pattern = self.pattern(pattern)?;
+                        if pattern.matches(&subject)? {
+                            ran = !arm.body.is_empty();
+                            flow = self.list(&arm.body)?;
+                            break 'arms;
+                        }
+                    }
+                }
+                if !ran {
+                    self.status = 0;
+                }
+                flow
+            }
+            Kind::For { name, words, body } => {
+                let values = match words {
+                    Some(words) => {
+                        let mut values = Vec::new();
+                        for word in words {
+                            values.extend(self.fields(word)?);
+                        }
+                        values
+                    }
+                    None => self.arguments.clone(),
+                };
+                if values.is_empty() {
+                    self.status = 0;
+                }
+                self.loops += 1;
+                let mut flow = Flow::Next;
+                for value in values {
+                    self.vars.set(name, value)?;
+                    if let Some(over) = self.body(body)? {
+                        flow = over;
+                        break;
+                    }
+                }
+                self.loops -= 1;
+                flow
+            }
+            Kind::Loop { until, condition, body } => {
+                let mut last = 0;
+                self.loops += 1;
+                let mut flow = Flow::Next;
+                loop {
+                    if let Some(over) = self.body(condition)? {
+                        flow = over;
+                        break;
+                    }
+                    if (self.status == 0) == *until {
+                        self.status = last;
+                        break;
+                    }
+                    if let Some(over) = self.body(body)? {
+                        flow = over;
+                        break;
+                    }
+                    last = self.status;
+                }
+                self.loops -= 1;
+                flow
+            }
+            Kind::Function { name, body } => {
+                if builtins::is_special(name) {
+                    return Err(Uncertain::new("a builtin's name for a function"));
+                }
+                self.functions.insert(name.clone(), Rc::clone(body));
+                self.status = 0;
+                Flow::Next
+            }
+            Kind::Condition(condition) => {
+                let holds = self.condition(condition)?;
+                self.status = i32::from(!holds);
+                Flow::Next
+            }
+            Kind::Arithmetic(word) => {
+                let value = self.number(word)?;
+                self.status = i32::from(value == 0);
+                Flow::Next
+            }
+        };
+        self.shallower();
+        Ok(flow)
+    }
+
+    /// One round of a loop; how the loop ends when it is over.
+    fn body(&mut self, body: &List) -> Certain<Option<Flow>> {
+        self.spend(1)?;
+        Ok(match self.list(body)? {
+            Flow::Next | Flow::Continue(1) => None,
+            Flow::Break(1) => Some(Flow::Next),
+            Flow::Break(n) => Some(Flow::Break(n - 1)),
+            Flow::Continue(n) => Some(Flow::Continue(n - 1)),
+            over => Some(over),
+        })
+    }
+
+    fn choose(&mut self, branches: &[(List, List)], otherwise: Option<&List>) -> Certain<Flow> {
+        for (condition, body) in branches {
+            let flow = self.list(condition)?;
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+            if self.status == 0 {
+                return self.list(body);
+            }
+        }
+        match otherwise {
+            Some(body) => self.list(body),
+            None => {
+                self.status = 0;
+                Ok(Flow::Next)
+            }
+        }
+    }
+
+    fn condition(&mut self, condition: &Condition) -> Certain<bool> {
+        self.spend(1)?;
+        match condition {
+            Condition::And(a, b) => Ok(self.condition(a)? && self.condition(b)?),
+            Condition::Or(a, b) => Ok(self.condition(a)? || self.condition(b)?),
+            Condition::Not(a) => Ok(!self.condition(a)?),
+            Condition::Unary(op, word) => {
+                let operand = self.text(word)?;
+                self.unary_test(op, &operand)
+            }
+            Condition::Binary(left, op, right) => {
+                let left = self.text(left)?;
+                match op.as_str() {
+                    "=" | "==" | "!=" => {
+                        let pattern = self.pattern(right)?;
+                        Ok(pattern.matches(&matchable(&left)?)? == (op != "!="))
+                    }
+                    "=~" => {
+                        let pattern = self.regex(right)?;
+                        self.regex_test(&left, &pattern)
+                    }
+                    "<" | ">" => {
+                        let right = self.text(right)?;
+                        Ok(if op == "<" { left < right } else { left > right })
+                    }
+                    op => {
+                        let right = self.text(right)?;
+                        let a = super::arith::evaluate(self, &left, 0)?;
+                        let b = super::arith::evaluate(self, &right, 0)?;
+                        Ok(super::primaries::compare(op, a, b)?)
+                    }
+                }
+            }
+        }
+    }
+
+    fn simple(&mut self, assigns: &[Assign], args: &[Arg]) -> Certain<Flow> {
+        let mut words = Vec::new();
+        let mut declared = Vec::new();
+        self.substituted = false;
+        for arg in args {
+            match arg {
+                Arg::Word(word) => words.extend(self.fields(word)?),
+                Arg::Assign(assign) => declared.push(assign),
+            }
+        }
+        let Some((name, rest)) = words.split_first() else {
+            for assign in assigns {
+                self.assign(assign)?;
+            }
+            // The status of the last substitution, when there was one.
+            if !self.substituted {
+                self.status = 0;
+            }
+            return Ok(Flow::Next);
+        };
+        if !assigns.is_empty() {
+            return self.with_assigns(assigns, name, rest, &declared);
+        }
+        self.call(name, rest, &declared)
+    }
+
+    /// `IFS=. read …`: assignments that last as long as the command. Only for `read`, which is what it is used with.
+    fn with_assigns(&mut self, assigns: &[Assign], name: &str, rest: &[String], declared: &[&Assign]) -> Certain<Flow> {
+        let [Assign { name: variable, index: None, append: false, value: AssignValue::Text(word) }] = assigns else {
+            return Err(Uncertain::new("assignments before a command"));
+        };
+        let harmless = matches!(variable.as_str(), "LC_ALL" | "LANG");
+        if harmless && self.text(word)? == "C" && !self.functions.contains_key(name) {
+            return self.call(name, rest, declared);
+        }
+        if variable != "IFS" || name != "read" || self.functions.contains_key(name) {
+            return Err(Uncertain::new("assignments before a command"));
+        }
+        let before = self.vars.ifs().to_owned();
+        let text = self.text(word)?;
+        self.vars.set("IFS", text)?;
+        let flow = self.call(name, rest, declared)?;
+        self.vars.set("IFS", before)?;
+        Ok(flow)
+    }
+
+    pub(super) fn call(&mut self, name: &str, args: &[String], declared: &[&Assign]) -> Certain<Flow> {
+        self.spend(1)?;
+        let Some(body) = self.functions.get(name).map(Rc::clone) else {
+            return builtins::run(self, name, args, declared);
+        };
+        self.deeper()?;
+        let arguments = std::mem::replace(&mut self.arguments, args.to_vec());
+        let loops = std::mem::take(&mut self.loops);
+        self.vars.enter();
+        self.calls += 1;
+        let flow = self.command(&body)?;
+        self.calls -= 1;
+        self.vars.leave()?;
+        self.loops = loops;
+        self.arguments = arguments;
+        self.shallower();
+        match flow {
+            Flow::Exit => Ok(Flow::Exit),
+            Flow::Next | Flow::Return => Ok(Flow::Next),
+            Flow::Break(_) | Flow::Continue(_) => Err(Uncertain::new("a loop left from a function")),
+        }
+    }
+
+    pub(super) fn assign(&mut self, assign: &Assign) -> Certain<()> {
+        self.spend(1)?;
+        let name = &assign.name;
+        match &assign.value {
+            AssignValue::Text(word) => {
+                let text = self.text(word)?;
+                match &assign.index {
+                    Some(index) => {
+                        let at = self.subscript(index)?;
+                        let old = match (assign.append, at) {
+                            (true, 0..) => self.vars.get(name)?.and_then(|v| v.element(at)).unwrap_or("").to_owned(),
+                            (true, _) => return Err(Uncertain::new("appending to the end")),
+                            _ => String::new(),
+                        };
+                        self.vars.set_element(name, at, old + &text)
+                    }
+                    None => {
+                        let old = if assign.append {
+                            self.vars.get(name)?.and_then(|v| v.element(0)).unwrap_or("").to_owned()
+                        } else {
+                            String::new()
+                        };
+                        self.vars.set(name, old + &text)
+                    }
+                }
+            }
+            AssignValue::Array(words) => {
+                let mut elements: BTreeMap<i64, String> = BTreeMap::new();
+                let mut values = Vec::new();
+                // Every word is expanded before the old value goes.
+                for (index, word) in words {
+                    match index {
+                        Some(index) => {
+                            let at = self.subscript(index)?;
+                            if at < 0 {
+                                return Err(Uncertain::new("a negative subscript in a list"));
+                            }
+                            values.push((Some(at), self.text(word)?));
+                        }
+                        None => values.extend(self.fields(word)?.into_iter().map(|v| (None, v))),
+                    }
+                }
+                if assign.append
+                    && let Some(var) = self.vars.get(name)?
+                {
+                    elements.extend(var.elements().into_iter().map(|(i, v)| (i, v.to_owned())));
+                }
+                let mut next = elements.last_key_value().map_or(0, |(i, _)| i + 1);
+                for (at, value) in values {
+                    let at = at.unwrap_or(next);
+                    elements.insert(at, value);
+                    next = at + 1;
+                }
+                self.vars.set_array(name, elements)
+            }
+        }
+    }
+
+    fn subscript(&mut self, word: &super::ast::Word) -> Certain<i64> {
+        if matches!(word.bare().or(word.constant().as_deref()), Some("@" | "*")) {
+            return Err(Uncertain::new("an assignment to all elements"));
+        }
+        self.number(word)
+    }
+}
+
+fn text(said: Vec<u8>) -> Certain<String> {
+    String::from_utf8(said).map_err(|_| Uncertain::new("output that is not UTF-8"))
+}

@@ -1,0 +1,55 @@
+//! The native evaluator: bash's meaning for what dkms.conf files really use, without bash.
+//!
+//! Text is parsed ([`parse`], [`word`], [`condition`]) into a tree ([`ast`]) that is run ([`interp`], [`expand`],
+//! [`arith`], [`pattern`], [`builtins`]). It starts no process and reads of the machine only what everybody may
+//! ([`world`]). Whatever is not certain to mean the same to bash ends it with [`Uncertain`], and bash is asked.
+
+mod arith;
+mod ast;
+mod builtins;
+mod condition;
+mod expand;
+mod externals;
+mod interp;
+mod parse;
+mod pattern;
+mod primaries;
+mod printf;
+mod read;
+mod second;
+mod vars;
+mod word;
+mod world;
+
+pub(super) use second::read;
+
+/// Why bash has to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Uncertain {
+    why: &'static str,
+    syntax: bool,
+}
+
+impl Uncertain {
+    fn new(why: &'static str) -> Self {
+        Self { why, syntax: false }
+    }
+
+    /// The text may mean something else than was tried.
+    fn syntax(why: &'static str) -> Self {
+        Self { why, syntax: true }
+    }
+
+    fn is_syntax(&self) -> bool {
+        self.syntax
+    }
+}
+
+impl std::fmt::Display for Uncertain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.why)
+    }
+}
+
+/// An answer that is certain to be bash's too.
+type Certain<T> = Result<T, Uncertain>;

@@ -1,0 +1,259 @@
+//! The native evaluator against bash itself: random programs from a grammar of what dkms.conf files use.
+//! `PROPTEST_CASES` asks for more than the 2,000 of every run.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::*;
+
+fn scope() -> Scope {
+    let vars = [
+        ("kernelver", "6.1.0-56-amd64"),
+        ("arch", "x86_64"),
+        ("kernel_source_dir", "/lib/modules/6.1.0-56-amd64/build"),
+        ("dkms_tree", "/var/lib/dkms"),
+        ("source_tree", "/usr/src"),
+        ("install_tree", "/lib/modules"),
+        ("parallel_jobs", "4"),
+        ("module", "hello"),
+        ("module_version", "1.0"),
+    ];
+    let vars = vars.into_iter().map(|(n, v)| (n, v.to_owned())).collect();
+    Scope { names: directive::DIRECTIVES, vars, entries: Vec::new() }
+}
+
+fn file(text: &str) -> ConfFile {
+    ConfFile { path: PathBuf::from("/usr/src/hello-1.0/dkms.conf"), text: text.as_bytes().to_vec() }
+}
+
+/// What both make of a program; the first is none where the native evaluator is not certain.
+fn both(text: &str) -> (Option<Vec<Entry>>, Result<Vec<Entry>>) {
+    let (layout, scope, file) = (Layout::default(), scope(), file(text));
+    let native = native::read(&layout, &scope, Some(&file), "").ok();
+    (native, bash::read(&layout, &scope, Some(&file), ""))
+}
+
+fn one_of(words: &'static [&'static str]) -> BoxedStrategy<String> {
+    prop::sample::select(words).prop_map(str::to_owned).boxed()
+}
+
+fn variable() -> BoxedStrategy<String> {
+    one_of(&["v", "w", "MAKE", "CLEAN", "kernelver", "unset_one", "arr"])
+}
+
+fn pattern() -> BoxedStrategy<String> {
+    one_of(&[
+        "*",
+        "?",
+        "a*",
+        "*.",
+        "[0-9]",
+        "[!a-c]*",
+        "@(a|b)",
+        "+([0-9])",
+        "*(x)y",
+        "!(a)",
+        "\\*",
+        "'*'",
+        "\"$w\"",
+        "$v",
+        "6.*",
+        "*-*",
+        "?(6).",
+        "[[:digit:]]*",
+        ".",
+        "b",
+        "-amd64",
+    ])
+}
+
+fn expression() -> BoxedStrategy<String> {
+    let leaf = one_of(&["1", "2", "n", "7", "010", "0x1f", "-3", "arr[1]", "$n", "${#v}", "n++", "--n"]);
+    leaf.prop_recursive(3, 12, 2, |inner| {
+        let op =
+            one_of(&["+", "-", "*", "/", "%", "<", "<=", "==", "!=", "&&", "||", "&", "|", "^", "<<", ">>", ",", "**"]);
+        prop_oneof![
+            (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            inner.clone().prop_map(|a| format!("({a})")),
+            inner.clone().prop_map(|a| format!("!{a}")),
+            (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("({a}) ? {b} : {c}")),
+            (one_of(&["=", "+=", "-=", "*="]), inner).prop_map(|(op, a)| format!("n {op} {a}")),
+        ]
+    })
+    .boxed()
+}
+
+/// What may stand in double quotes.
+fn part(inner: BoxedStrategy<String>) -> BoxedStrategy<String> {
+    prop_oneof![
+        4 => one_of(&["a", "b.c", "6.1", "-x", "M=", "/", "1", "x,y", "é", ":", "@V@", "%", "#"]),
+        3 => variable().prop_map(|v| format!("${v}")),
+        3 => variable().prop_map(|v| format!("${{{v}}}")),
+        1 => one_of(&["${arr[@]}", "${arr[*]}", "${arr[1]}", "${arr[-1]}", "${#arr[@]}", "${!arr[@]}", "${#v}", "$#", "$?",
+                      "${arr[n]}", "${!p}", "${arr[@]:1}", "${arr[@]:0:1}", "$@", "$*", "$1", "${arr[@]#a}", "${arr[@]/a/Z}"]),
+        2 => (variable(), one_of(&["#", "##", "%", "%%"]), pattern()).prop_map(|(v, op, p)| format!("${{{v}{op}{p}}}")),
+        2 => (variable(), one_of(&["/", "//", "/#", "/%"]), pattern(), one_of(&["", "/", "/Z", "/$w", "/'q r'"]))
+            .prop_map(|(v, op, p, with)| format!("${{{v}{op}{p}{with}}}")),
+        2 => (variable(), one_of(&[":-", "-", ":+", "+", ":=", "="]), inner.clone())
+            .prop_map(|(v, op, w)| format!("${{{v}{op}{w}}}")),
+        1 => (variable(), one_of(&[":1", ":0:2", ": -2", ":1:-1", ":n", ":2:1"])).prop_map(|(v, s)| format!("${{{v}{s}}}")),
+        1 => (variable(), one_of(&["^", "^^", ",", ",,"])).prop_map(|(v, op)| format!("${{{v}{op}}}")),
+        1 => expression().prop_map(|e| format!("$(({e}))")),
+        1 => inner.clone().prop_map(|w| format!("$(echo {w})")),
+        1 => inner.clone().prop_map(|w| format!("$(printf '%s-' {w})")),
+        1 => inner.prop_map(|w| format!("$(f {w}; echo $?)")),
+    ]
+    .boxed()
+}
+
+fn word() -> BoxedStrategy<String> {
+    let leaf = one_of(&[
+        "a",
+        "b",
+        "6.1.0",
+        "x-y",
+        "''",
+        "\"\"",
+        "a\\ b",
+        "'a  b'",
+        "$v",
+        "\"$v\"",
+        "\\$v",
+        "\\\"q\\\"",
+        "*",
+        "z[0]",
+    ]);
+    leaf.prop_recursive(3, 16, 3, |inner| {
+        let parts = prop::collection::vec(part(inner.clone()), 1..4);
+        prop_oneof![
+            parts.clone().prop_map(|p| format!("\"{}\"", p.concat())),
+            parts.clone().prop_map(|p| format!("\"{}\"", p.join(" "))),
+            parts.prop_map(|p| p.concat()),
+            (inner.clone(), inner).prop_map(|(a, b)| format!("{a}{b}")),
+        ]
+    })
+    .boxed()
+}
+
+fn condition() -> BoxedStrategy<String> {
+    let regex =
+        one_of(&["^6", "^([0-9]+)\\.([0-9]+)", "a|b", "$w", "\"$w\"", "[.-]", "^[^.]*$", "amd64$", "(a)(b)?", "x{2}"]);
+    let leaf = prop_oneof![
+        (word(), one_of(&["==", "!=", "="]), pattern()).prop_map(|(a, op, p)| format!("[[ {a} {op} {p} ]]")),
+        (word(), regex).prop_map(|(a, r)| format!("[[ {a} =~ {r} ]]")),
+        (one_of(&["-n", "-z"]), word()).prop_map(|(op, a)| format!("[[ {op} {a} ]]")),
+        (word(), one_of(&["=", "!="]), word()).prop_map(|(a, op, b)| format!(
+            "[ \"{}\" {op} \"{}\" ]",
+            bare(&a),
+            bare(&b)
+        )),
+        (expression(), one_of(&["-eq", "-lt", "-ge"]), expression())
+            .prop_map(|(a, op, b)| format!("[[ \"{a}\" {op} \"{b}\" ]]")),
+        (one_of(&["$n", "3"]), one_of(&["-eq", "-gt", "-le", "-ne"])).prop_map(|(a, op)| format!("[ {a} {op} 2 ]")),
+        expression().prop_map(|e| format!("(( {e} ))")),
+        one_of(&[
+            "true",
+            "false",
+            ":",
+            "[ -f /etc/passwd ]",
+            "[[ -e /nonexistent/x ]]",
+            "[ -d /usr ]",
+            "[ $v ]",
+            "test -n \"$v\""
+        ]),
+        one_of(&[
+            "f a b",
+            "read -r x y <<< \"$v\"",
+            "IFS=. read -r x y z <<< \"6.1.0-5\"",
+            "command -v nonesuch",
+            "nonesuch"
+        ]),
+    ];
+    leaf.prop_recursive(2, 6, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), one_of(&["&&", "||"]), inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            inner.prop_map(|a| format!("! {a}")),
+        ]
+    })
+    .boxed()
+}
+
+fn bare(word: &str) -> String {
+    word.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '$')).collect()
+}
+
+fn statement() -> BoxedStrategy<String> {
+    let target = one_of(&["v", "w", "CLEAN", "PRE_BUILD", "x", "p", "n", "MAKE", "arr"]);
+    let element = one_of(&["arr[0]", "arr[2]", "MAKE[0]", "MAKE[n]", "MAKE[${#MAKE[@]}]", "PATCH[1]", "v[1]"]);
+    let leaf = prop_oneof![
+        4 => (target.clone(), one_of(&["=", "+="]), word()).prop_map(|(t, op, w)| format!("{t}{op}{w}")),
+        3 => (element, one_of(&["=", "+="]), word()).prop_map(|(t, op, w)| format!("{t}{op}{w}")),
+        2 => (one_of(&["arr", "MAKE", "PATCH", "v"]), one_of(&["=", "+="]), prop::collection::vec(word(), 0..4))
+            .prop_map(|(t, op, w)| format!("{t}{op}({})", w.join(" "))),
+        1 => one_of(&["unset v", "unset arr", "unset 'arr[1]'", "unset MAKE", "n=3", "p=v", "p='arr[1]'", "set -- a 'b c' d", "shift",
+                      "arr=([3]=x y [1]=z)", "v=$'a\\tb'", "local q=1", "v=\"a\nb  c\"", "w=\"$w \\\n t\"", "# note", "x=`echo $v`"]),
+        1 => word().prop_map(|w| format!("v=$(echo -n {w} | cut -d. -f1)")),
+        1 => (word(), word()).prop_map(|(a, b)| format!("printf -v w '%s:%s' {a} {b}")),
+        1 => word().prop_map(|w| format!("f {w} b")),
+        1 => one_of(&["v=\"${BASH_REMATCH[1]}\"", "CLEAN=\"${BASH_REMATCH[0]}.${BASH_REMATCH[2]}\"", "v=$?", "CLEAN=$x.$y",
+                      "read -ra arr <<< \"$v b  c\"", "IFS=- read -r x y <<< \"$kernelver\"", "read x y <<EOF\n$v  two\nEOF"]),
+    ];
+    leaf.prop_recursive(3, 24, 3, |inner| {
+        let body = prop::collection::vec(inner.clone(), 1..3).prop_map(|b| b.join("\n  "));
+        prop_oneof![
+            (condition(), body.clone()).prop_map(|(c, b)| format!("if {c}; then\n  {b}\nfi")),
+            (condition(), body.clone(), body.clone())
+                .prop_map(|(c, a, b)| format!("if {c}\nthen {a}\nelse\n  {b}\nfi")),
+            (condition(), inner.clone()).prop_map(|(c, s)| format!("{c} && {s}")),
+            (condition(), inner.clone()).prop_map(|(c, s)| format!("{c} || {{ {s}; }}")),
+            (word(), pattern(), body.clone(), pattern(), body.clone())
+                .prop_map(|(w, p, a, q, b)| format!("case {w} in\n  {p}) {a} ;;\n  {q}|zz)\n {b}\n;;\nesac")),
+            (prop::collection::vec(word(), 1..4), body.clone())
+                .prop_map(|(w, b)| format!("for i in {}; do\n  {b}\n  w+=$i\ndone", w.join(" "))),
+            body.clone().prop_map(|b| format!("k=0; while [ $k -lt 3 ]; do\n  {b}\n  k=$((k+1))\ndone")),
+            (body.clone(), condition())
+                .prop_map(|(b, c)| format!("for i in 1 2 3; do {b}\n {c} && break; continue; done")),
+            body.clone().prop_map(|b| format!("g() {{\n  local v=$1 x\n  {b}\n  return 3\n}}\ng q")),
+            body.prop_map(|b| format!("( {b}\n)")),
+        ]
+    })
+    .boxed()
+}
+
+fn program() -> BoxedStrategy<String> {
+    prop::collection::vec(statement(), 1..7)
+        .prop_map(|statements| {
+            format!(
+                "v=a.b; w='x  y'; n=2; p=w; arr=(one 'two three' '' 4); f() {{ echo \"$1,$#\"; return $#; }}\n{}\n\
+                 POST_ADD=\"<$v|$w|$n|$x|$y|$k|$i|$1|$#>\"\nPOST_BUILD=\"<${{arr[*]}}|${{!arr[@]}}>\"\n",
+                statements.join("\n")
+            )
+        })
+        .boxed()
+}
+
+#[test]
+#[allow(clippy::print_stderr)] // How much of it was compared is what makes this test worth something.
+fn random_programs_mean_what_bash_says() {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
+    let certain = AtomicUsize::new(0);
+    let all = AtomicUsize::new(0);
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&program(), |text| {
+            all.fetch_add(1, Ordering::Relaxed);
+            let (native, bash) = both(&text);
+            if let Some(native) = native {
+                certain.fetch_add(1, Ordering::Relaxed);
+                let bash = bash.map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
+                prop_assert_eq!(native, bash, "{}", text);
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|e| panic!("{e}"));
+    let (certain, all) = (certain.into_inner(), all.into_inner());
+    eprintln!("{certain} of {all} programs natively");
+    assert!(certain * 3 > all, "too few are evaluated natively for this test to mean something");
+}
