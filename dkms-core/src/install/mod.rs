@@ -4,8 +4,9 @@
 //! instant of it the machine may stop: [`recover`] then leads to the state before or to the one after, never between.
 //! [`withdraw`] is the way out, and can be repeated until it succeeds.
 //!
-//! Callers hold [`crate::tree::lock_install`] of the kernel from [`place`] to [`commit`], and during the others;
-//! [`recover`] takes it itself.
+//! Callers hold [`crate::tree::lock_install`] of the kernel during each of these; [`recover`] takes it itself. Another
+//! process may come between [`place`] and [`commit`]: whoever runs depmod next finishes or undoes what is in place.
+//! Several installs that share one depmod are undone in the reverse of their order.
 //!
 //! * `find`: module files in a kernel's folder.
 //! * [`version_check`]: whether the kernel's own module is as good.

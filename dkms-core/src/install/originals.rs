@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::install::find;
 use crate::install::intent::Content;
 use crate::layout::Layout;
-use crate::model::{KernelId, PackageName};
+use crate::model::{KernelId, ModuleName, PackageName};
 use crate::tree::files;
 
 /// One module that is kept.
@@ -20,6 +20,14 @@ pub(crate) struct Kept {
     pub(crate) file: PathBuf,
     /// Where it came from, as seen from inside the root; none when nothing says so (older tools did not).
     pub(crate) origin: Option<PathBuf>,
+}
+
+impl Kept {
+    /// Whether it is a file of this module.
+    pub(crate) fn is_of(&self, module: &ModuleName) -> bool {
+        let name = self.file.file_name().and_then(OsStr::to_str);
+        name.and_then(find::module_of) == Some(module.as_str())
+    }
 }
 
 /// Everything that is kept for a kernel, in order of name.

@@ -9,6 +9,7 @@ use crate::tree::files;
 
 /// Puts a package's built modules in place of what was there, and makes the `kernel-…` link. Runs no depmod.
 ///
+/// Modules that are refused while others are not are in the result, for the caller to warn about.
 /// An install of this package that was left unfinished on this kernel is undone first. When something fails half way,
 /// what was done is undone.
 ///
@@ -18,9 +19,6 @@ use crate::tree::files;
 pub fn place(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Placed> {
     undo(target.layout, &target.package.name, target.kernel)?;
     let Plan { intent, refused } = plan(target, sink)?;
-    for (module, why) in &refused {
-        sink.warn(format!("{module} is not installed: {why}"));
-    }
     if let Err(e) = carry_out(target, intent.clone()) {
         if let Err(e) = undo(target.layout, &target.package.name, target.kernel) {
             tracing::error!("{e}");

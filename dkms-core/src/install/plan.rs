@@ -99,10 +99,6 @@ impl Planner<'_> {
             self.refused.push((name.clone(), why.clone()));
             return Ok(Some(EntryState::Dormant));
         }
-        if let Some(why) = self.version_refusal(name, &built, sink)? {
-            self.refused.push((name.clone(), why));
-            return Ok(None);
-        }
         let below = self.target.modules_folder.unwrap_or(&module.dest_location);
         let destination =
             folder_below(&layout.kernel_folder(&kernel.release), below).ok_or_else(|| Error::BadModule {
@@ -111,13 +107,14 @@ impl Planner<'_> {
                 file: built.clone(),
                 why: format!("its destination {below} leaves the kernel's folder"),
             })?;
+        if let Some(why) = self.version_refusal(name, &built, &destination, sink)? {
+            self.refused.push((name.clone(), why));
+            return Ok(None);
+        }
         let path = destination.join(built.file_name().unwrap_or_default());
-        if !self.linked {
-            if let Some(original) = self.original(name, &destination)? {
-                self.displace(name, &original)?;
-            }
-        } else if self.is_the_kernels(&path)? {
-            self.displace(name, &path)?;
+        let original = if self.linked { self.foreign(name, &destination)? } else { self.original(name, &destination)? };
+        if let Some(original) = original {
+            self.displace(name, &original)?;
         }
         // Another suffix of the same module beside it would compete with it.
         for other in find::in_folder(&destination, name)?.into_iter().filter(|other| *other != path) {
@@ -135,11 +132,21 @@ impl Planner<'_> {
         Ok(None)
     }
 
-    fn version_refusal(&self, name: &ModuleName, built: &Path, sink: &mut dyn Sink) -> Result<Option<String>> {
+    fn version_refusal(
+        &self,
+        name: &ModuleName,
+        built: &Path,
+        destination: &Path,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<String>> {
         if self.target.force || self.target.force_version_override {
             return Ok(None);
         }
-        let theirs: Vec<_> = self.modules.of(name).iter().filter(|path| !self.owned.contains(*path)).collect();
+        // What stands at the destination of an installed package is its own, when no record says otherwise.
+        let ours = |path: &Path| {
+            self.owned.contains(path) || (self.linked && !self.on_record() && path.parent() == Some(destination))
+        };
+        let theirs: Vec<_> = self.modules.of(name).iter().filter(|path| !ours(path)).collect();
         match theirs.as_slice() {
             [] => Ok(None),
             [one] => version_check::refusal(built, one, &self.target.layout.inside(one)),
@@ -163,15 +170,31 @@ impl Planner<'_> {
         Ok(self.modules.of(name).first().cloned())
     }
 
-    /// Whether a file that is about to be replaced came with the kernel after we were installed, as when its package was
-    /// upgraded: it is among the kernel's own modules, and our record says that we did not put it there.
-    fn is_the_kernels(&self, path: &Path) -> Result<bool> {
-        let kernel_folder = self.target.layout.kernel_folder(&self.target.kernel.release);
-        let on_record = self.intent.previous.as_ref().is_some_and(|previous| previous.record.is_some());
-        Ok(on_record
-            && path.starts_with(kernel_folder.join("kernel"))
-            && !self.owned.contains(path)
-            && matches!(Content::at(path)?, Some(Content::File { .. })))
+    /// Whether our own record says what is installed so far.
+    fn on_record(&self) -> bool {
+        self.intent.previous.as_ref().is_some_and(|previous| previous.record.is_some())
+    }
+
+    /// A module at the destination that came after we were installed, as when the kernel's package was upgraded over
+    /// ours, or that an interrupted uninstall has put back: our record says that it is not ours.
+    /// An original from elsewhere that is kept already is worth more.
+    fn foreign(&self, name: &ModuleName, destination: &Path) -> Result<Option<PathBuf>> {
+        let Target { layout, package, kernel, .. } = *self.target;
+        if !self.on_record() {
+            return Ok(None);
+        }
+        let kept = originals::kept(layout, &package.name, kernel)?;
+        let mut of_this_module = kept.iter().filter(|kept| kept.is_of(name)).peekable();
+        let free = of_this_module.peek().is_none();
+        let origins: Vec<_> = of_this_module.filter_map(|kept| kept.origin.as_deref()).collect();
+        for path in find::in_folder(destination, name)? {
+            let is_file = matches!(Content::at(&path)?, Some(Content::File { .. }));
+            let has_room = free || origins.contains(&layout.inside(&path).as_path());
+            if is_file && has_room && !self.owned.contains(&path) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// Plans to move a kernel's module into the tree, in place of what is kept there of the same module.

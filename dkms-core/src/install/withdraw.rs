@@ -79,13 +79,16 @@ impl Way<'_> {
             }
             return Ok(ours);
         }
+        let kept = originals::kept(self.layout, &self.package.name, self.kernel)?;
+        let displaced: BTreeSet<_> = kept.into_iter().filter_map(|kept| kept.origin).collect();
         for (module, location) in self.modules()? {
             let classic = self.modules_folder.into_iter().chain(location.as_deref());
             for folder in classic.filter_map(|below| folder_below(&kernel_folder, below)) {
                 let found = find::in_folder(&folder, &module)?;
-                let own = folder.starts_with(kernel_folder.join("kernel"));
+                let among_kernels = folder.starts_with(kernel_folder.join("kernel"));
                 for path in found.iter().filter(|path| !ours.contains(*path)).cloned().collect::<Vec<_>>() {
-                    if own {
+                    let displaced_one = displaced.contains(&self.layout.inside(&path));
+                    if among_kernels && !displaced_one {
                         let why = "it is not what was built, and may be the kernel's own".to_owned();
                         done.kept.push((self.layout.inside(&path), why));
                     } else {

@@ -1,0 +1,92 @@
+//! What an uninstall takes away, puts back and leaves.
+
+use super::*;
+
+#[test]
+fn a_file_that_somebody_replaced_stays() {
+    let (world, package, modules) = case(Case::Fresh);
+    world.install("1", &modules);
+    let installed = world.folder().join("updates/dkms/r8169.ko");
+    fs::copy(fixture::module(NEWER), &installed).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    assert_eq!(done.kept.iter().map(|(p, _)| p.clone()).collect::<Vec<_>>(), [world.layout.inside(&installed)]);
+    assert!(installed.exists() && done.removed.is_empty());
+}
+
+#[test]
+fn a_kernel_that_was_upgraded_keeps_its_newer_module() {
+    let (world, package, modules) = case(Case::Fresh);
+    world.install("1", &modules);
+    let place = world.folder().join(REALTEK).join("r8169.ko");
+    fs::copy(fixture::module(NEWER), &place).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    assert_eq!(done.restored, Vec::<PathBuf>::new());
+    assert_eq!(fs::read(place).unwrap(), fs::read(fixture::module(NEWER)).unwrap());
+    assert!(!world.layout.originals_dir(&package.name, &world.kernel).exists());
+}
+
+#[rstest]
+#[case::all_of_it(true)]
+#[case::all_but_our_module(false)]
+fn a_kernel_that_is_gone_is_not_brought_back(#[case] all: bool) {
+    let (world, package, modules) = case(Case::Fresh);
+    world.install("1", &modules);
+    fs::remove_dir_all(if all { world.folder() } else { world.folder().join("kernel") }).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    assert!(done.was_installed && done.restored.is_empty() && done.kept.is_empty(), "{done:?}");
+    assert!(!world.folder().join("kernel").exists() && !world.folder().join("updates").exists());
+    assert!(!world.layout.installed_link(&package.name, &world.kernel).exists());
+    assert!(!world.layout.originals_dir(&package.name, &world.kernel).exists());
+}
+
+/// As classic DKMS leaves it: no manifest; perhaps no `.origin`.
+#[rstest]
+#[case::in_the_distributions_folder(Some("/updates/dkms"), true, true)]
+#[case::over_the_kernels_own(None, true, true)]
+#[case::without_origin(Some("/updates/dkms"), false, true)]
+#[case::replaced_in_the_distributions_folder(Some("/updates/dkms"), true, false)]
+fn what_classic_dkms_installed_is_withdrawn(
+    #[case] folder: Option<&'static str>,
+    #[case] origin: bool,
+    #[case] as_built: bool,
+) {
+    let world = World::with(folder);
+    let package = world.built("1", &[("r8169.ko", OURS)]);
+    let before = world.snapshot();
+    world.install("1", &["r8169"]);
+    fs::remove_file(world.layout.manifest(&package, &world.kernel)).unwrap();
+    if !origin {
+        fs::remove_file(world.layout.originals_dir(&package.name, &world.kernel).join("r8169.ko.origin")).unwrap();
+    }
+    if !as_built {
+        fs::copy(fixture::module(NEWER), world.folder().join("updates/dkms/r8169.ko")).unwrap();
+    }
+    let recipe = world.recipe("1", &["r8169"]);
+    let done = withdraw(&world.layout, &package, &world.kernel, Some(&recipe), folder).unwrap();
+    assert_eq!(done.kept, []);
+    same(&world.snapshot(), &before, "afterwards");
+}
+
+#[test]
+fn an_original_of_unknown_origin_is_not_thrown_away() {
+    let (world, package, modules) = case(Case::Fresh);
+    world.install("1", &modules);
+    let kept = world.layout.originals_dir(&package.name, &world.kernel).join("r8169.ko");
+    fs::remove_file(kept.with_extension("ko.origin")).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    assert_eq!(done.kept.len(), 1);
+    assert!(kept.exists());
+}
+
+#[test]
+fn another_version_is_not_withdrawn() {
+    let (world, _, modules) = case(Case::Upgrade);
+    let (old, new) = (world.package("1"), world.package("2"));
+    world.install("2", &modules);
+    assert_eq!(Manifest::read(&world.layout, &old, &world.kernel).unwrap().unwrap().installed, None);
+    let before = world.snapshot();
+    let done = withdraw(&world.layout, &old, &world.kernel, None, None).unwrap();
+    assert!(!done.was_installed);
+    same(&world.snapshot(), &before, "afterwards");
+    assert!(tree::package(&world.layout, &new).unwrap().unwrap().entries.iter().all(|e| e.installed));
+}
