@@ -1,5 +1,7 @@
 //! The program against a real D-Bus service, over the private socket and over a bus: what it prints and ends with.
 
+#![expect(clippy::unwrap_used, reason = "these are tests; clippy knows only functions that carry the attribute")]
+
 mod service;
 
 use std::os::unix::net::UnixListener;
@@ -147,7 +149,7 @@ async fn no_bus_and_nobody_on_the_bus_are_3() {
     let (code, _, stderr) =
         run(dkmsctl().env("DBUS_SYSTEM_BUS_ADDRESS", address).args(["--system-bus", "check"])).await;
     assert_eq!(code, 3, "{stderr}");
-    assert!(stderr.contains("no system bus"), "{stderr}");
+    assert!(stderr.contains("there is no system bus"), "{stderr}");
 
     let (code, _, stderr) = Bus::start().await.run(&["check"]).await;
     assert_eq!(code, 3, "{stderr}");
@@ -241,6 +243,29 @@ async fn several_jobs_are_followed_in_plain_lines() {
     assert!(stdout.starts_with("rebuilding every package with AUTOINSTALL for kernel 6.1.0-56-amd64\n"), "{stdout}");
     assert!(stdout.contains("building    good/1.0 on 6.1.0-56-amd64\n"), "{stdout}");
     assert!(stdout.ends_with("2 done, 1 skipped, 1 failed\n"), "{stdout}");
+}
+
+#[tokio::test]
+async fn a_terminal_gets_lines_that_are_drawn_over() {
+    let private = Private::start(Manager::default());
+    let on_a_terminal = |extra: &str| {
+        let line = format!(
+            "stty cols 30; {extra} {} --root {} --no-ask-password rebuild bad",
+            env!("CARGO_BIN_EXE_dkmsctl"),
+            private.root.path().display()
+        );
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR").stdin(Stdio::null());
+        script
+    };
+    let (code, stdout, _) = run(&mut on_a_terminal("")).await;
+    assert_eq!(code, 1, "{stdout}");
+    assert!(stdout.contains("waiting     bad/1.0 on 6.1.0-…\r\n"), "{stdout:?}");
+    assert!(stdout.contains("\x1b[1A\r\x1b[J"), "{stdout:?}");
+    assert!(stdout.contains("\x1b[1;31mfailed    \x1b[0m  bad/1.0 on 6.1.0-56-amd64"), "{stdout:?}");
+
+    let (_, stdout, _) = run(&mut on_a_terminal("NO_COLOR=1")).await;
+    assert!(stdout.contains("failed      bad/1.0") && !stdout.contains("[1;31m"), "{stdout:?}");
 }
 
 #[rstest]
