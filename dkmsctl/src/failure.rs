@@ -48,9 +48,9 @@ pub(crate) enum Failure {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// Standard output cannot be written.
-    #[error("cannot write: {0}")]
-    Output(#[from] std::io::Error),
+    /// The answer cannot be written, or signals not be listened to.
+    #[error("cannot go on: {0}")]
+    Io(#[from] std::io::Error),
 }
 
 impl Failure {
@@ -59,7 +59,7 @@ impl Failure {
             Self::NoDaemon { .. } | Self::Silent { .. } | Self::Gone { .. } => Exit::NoDaemon,
             Self::Refused { .. } => Exit::Refused,
             Self::Usage(_) => Exit::Usage,
-            Self::Failed(_) | Self::Output(_) => Exit::Failed,
+            Self::Failed(_) | Self::Io(_) => Exit::Failed,
         }
     }
 }

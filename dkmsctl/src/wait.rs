@@ -80,6 +80,7 @@ impl Waiter {
         skipped: Skipped,
         out: &mut Out,
     ) -> Result<Exit, Failure> {
+        let mut interrupts = signals::interrupts()?;
         let mut open: BTreeMap<u32, Followed> = BTreeMap::new();
         for path in jobs {
             if let Some(id) = job_id(path.as_str()) {
@@ -99,7 +100,7 @@ impl Waiter {
                 signal = self.signals.recv() => signal.unwrap_or(Signal::Gone),
                 // Only the elapsed time on the screen moves without a signal.
                 _ = clock.tick(), if out.is_live() => continue,
-                _ = tokio::signal::ctrl_c() => {
+                _ = interrupts.recv() => {
                     out.redraw(&[])?;
                     let ids: Vec<_> = open.keys().map(u32::to_string).collect();
                     out.line(&format!("not waiting any longer: {} {} on; see dkmsctl jobs, dkmsctl cancel",

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use dkms_core::bus::names::{BUS_NAME, MANAGER_PATH};
 use rstest::rstest;
+use rustix::process::{Pid, Signal, kill_process};
 use service::{KERNEL, Manager};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -297,6 +298,44 @@ async fn the_same_over_the_bus() {
     let mut command = dkmsctl();
     command.env("DBUS_SYSTEM_BUS_ADDRESS", &bus.address).arg("--system-bus");
     dies_while_waiting(&mut command, &gone).await;
+}
+
+#[tokio::test]
+async fn interrupting_the_wait_leaves_the_jobs_alone() {
+    let private = Private::start(Manager::default());
+    let mut child = dkmsctl()
+        .arg("--root")
+        .arg(private.root.path())
+        .args(["rebuild", "fatal"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().unwrap().starts_with("waiting     fatal/1.0") {}
+    let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let last = lines.next_line().await.unwrap().unwrap();
+    assert_eq!(last, "not waiting any longer: job 10 goes on; see dkmsctl jobs, dkmsctl cancel");
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(130));
+}
+
+#[tokio::test]
+async fn monitor_tells_until_the_daemon_goes() {
+    let private = Private::start(Manager::default());
+    let mut child = dkmsctl()
+        .arg("--root")
+        .arg(private.root.path())
+        .arg("monitor")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next_line().await.unwrap().unwrap().ends_with("  dkmsd is idle"));
+    private.manager.die.notify_one();
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(3));
 }
 
 #[tokio::test]

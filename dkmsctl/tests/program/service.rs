@@ -85,10 +85,9 @@ impl Manager {
             return Err(BusError::UnknownPackage("no package odder".into()));
         }
         let path = job_path(1);
-        match fate(&package) {
-            // The end comes before the reply: whoever begins to listen after it waits for ever.
-            Some(result) => Self::job_removed(&emitter, 1, &path, &package, &version, &kernel, result).await?,
-            None => {}
+        // The end comes before the reply: whoever begins to listen after it waits for ever.
+        if let Some(result) = fate(&package) {
+            Self::job_removed(&emitter, 1, &path, &package, &version, &kernel, result).await?;
         }
         Ok((1, path))
     }
