@@ -11,8 +11,8 @@ pub(crate) struct Out {
     terminal: bool,
     /// Lines can be drawn over.
     drawable: bool,
-    /// How many lines of the live region stand below the last finished line.
-    live: usize,
+    /// The live region, below the last finished line.
+    live: Vec<String>,
     closed: bool,
 }
 
@@ -25,7 +25,7 @@ impl Out {
             colour: terminal && !dumb && !set("NO_COLOR"),
             terminal,
             drawable: terminal && !dumb,
-            live: 0,
+            live: Vec::new(),
             closed: false,
         }
     }
@@ -67,17 +67,21 @@ impl Out {
             return Ok(());
         }
         let room = usize::from(size().1.saturating_sub(1)).max(1);
+        let lines = &lines[..lines.len().min(room)];
+        if self.live == lines {
+            return Ok(());
+        }
         let mut text = self.wipe();
-        for line in lines.iter().take(room) {
+        for line in lines {
             text.push_str(line);
             text.push('\n');
         }
-        self.live = lines.len().min(room);
+        self.live = lines.to_vec();
         self.write(text.as_bytes())
     }
 
     fn wipe(&mut self) -> String {
-        match std::mem::take(&mut self.live) {
+        match std::mem::take(&mut self.live).len() {
             0 => String::new(),
             n => format!("\x1b[{n}A\r\x1b[J"),
         }

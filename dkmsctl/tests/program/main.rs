@@ -193,11 +193,11 @@ async fn a_reader_that_went_away_is_no_panic() {
 }
 
 #[rstest]
-#[case::done(&["install", "good"], 0, "installed   good/1.0 on 6.1.0-56-amd64", "")]
+#[case::done(&["install", "good"], 0, "installed    good/1.0 on 6.1.0-56-amd64", "")]
 #[case::failed(&["install", "bad"], 1, "bad.c:3:1: error: unknown type name", "")]
 #[case::log_path(&["install", "bad/1.0"], 1, "log: /var/lib/dkmsd/logs/bad/1.0/make.log", "")]
 #[case::what_next(&["install", "bad"], 1, "To try now: dkmsctl rebuild bad/1.0 -k 6.1.0-56-amd64", "")]
-#[case::skipped(&["install", "odd"], 1, "skipped     odd/1.0", "")]
+#[case::skipped(&["install", "odd"], 1, "skipped      odd/1.0", "")]
 #[case::refused(&["install", "locked"], 4, "", "not authorised: org.dkmsd1.install is for administrators")]
 #[case::unknown(&["install", "goood"], 1, "", "no package goood; did you mean good; see dkmsctl status")]
 #[case::let_the_daemon_look(&["install", "odder/2"], 1, "", "no package odder; did you mean odd; see")]
@@ -242,7 +242,7 @@ async fn several_jobs_are_followed_in_plain_lines() {
     let (code, stdout, stderr) = private.run(&["rebuild"]).await;
     assert_eq!((code, stderr.as_str()), (1, ""), "{stdout}");
     assert!(stdout.starts_with("rebuilding every package with AUTOINSTALL for kernel 6.1.0-56-amd64\n"), "{stdout}");
-    assert!(stdout.contains("building    good/1.0 on 6.1.0-56-amd64\n"), "{stdout}");
+    assert!(stdout.contains("building     good/1.0 on 6.1.0-56-amd64\n"), "{stdout}");
     assert!(stdout.ends_with("2 done, 1 skipped, 1 failed\n"), "{stdout}");
 }
 
@@ -261,12 +261,12 @@ async fn a_terminal_gets_lines_that_are_drawn_over() {
     };
     let (code, stdout, _) = run(&mut on_a_terminal("")).await;
     assert_eq!(code, 1, "{stdout}");
-    assert!(stdout.contains("waiting     bad/1.0 on 6.1.0-…\r\n"), "{stdout:?}");
+    assert!(stdout.contains("waiting      bad/1.0 on 6.1.0…\r\n"), "{stdout:?}");
     assert!(stdout.contains("\x1b[1A\r\x1b[J"), "{stdout:?}");
-    assert!(stdout.contains("\x1b[1;31mfailed    \x1b[0m  bad/1.0 on 6.1.0-56-amd64"), "{stdout:?}");
+    assert!(stdout.contains("\x1b[1;31mfailed     \x1b[0m  bad/1.0 on 6.1.0-56-amd64"), "{stdout:?}");
 
     let (_, stdout, _) = run(&mut on_a_terminal("NO_COLOR=1")).await;
-    assert!(stdout.contains("failed      bad/1.0") && !stdout.contains("[1;31m"), "{stdout:?}");
+    assert!(stdout.contains("failed       bad/1.0") && !stdout.contains("[1;31m"), "{stdout:?}");
 }
 
 #[rstest]
@@ -285,7 +285,7 @@ async fn the_same_over_the_bus() {
     let connection = bus.serve(manager).await;
     let (code, stdout, stderr) = bus.run(&["install", "good"]).await;
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.contains("installed   good/1.0"), "{stdout}");
+    assert!(stdout.contains("installed    good/1.0"), "{stdout}");
 
     // The bus itself says no to this one.
     let (code, _, stderr) = bus.run(&["unbuild", "good"]).await;
@@ -311,7 +311,7 @@ async fn interrupting_the_wait_leaves_the_jobs_alone() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    while !lines.next_line().await.unwrap().unwrap().starts_with("waiting     fatal/1.0") {}
+    while !lines.next_line().await.unwrap().unwrap().starts_with("waiting      fatal/1.0") {}
     let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
     let last = lines.next_line().await.unwrap().unwrap();
@@ -350,7 +350,7 @@ async fn a_daemon_that_dies_is_noticed() {
 async fn dies_while_waiting(command: &mut Command, die: &Notify) {
     let mut child = command.args(["rebuild", "fatal"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    while !lines.next_line().await.unwrap().unwrap().starts_with("waiting     fatal/1.0") {}
+    while !lines.next_line().await.unwrap().unwrap().starts_with("waiting      fatal/1.0") {}
     die.notify_one();
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
