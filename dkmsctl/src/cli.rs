@@ -12,8 +12,8 @@ Exit codes:
   3  dkmsd is not running, or went away
   4  you may not do this
 
-PACKAGE without a version means its newest one. --json prints one object with \"format\": 1; fields are added to it,
-never altered.";
+PACKAGE without a version means its newest one.
+--json prints one object with \"format\": 1; fields may be added, none is altered.";
 
 /// See and steer dkmsd, which rebuilds kernel modules when kernels and drivers change.
 #[derive(Debug, Parser)]

@@ -33,6 +33,9 @@ pub(crate) enum Failure {
     /// Nobody answers.
     #[error("dkmsd is not running ({why}); start it with: {}", how_to_start())]
     NoDaemon { why: String },
+    /// Somebody is there and says nothing.
+    #[error("dkmsd has not answered for {seconds} seconds; see its journal: journalctl -u dkmsd")]
+    Silent { seconds: u64 },
     /// It answered, and then went away.
     #[error("dkmsd went away; {after}; start it with: {}", how_to_start())]
     Gone { after: String },
@@ -45,18 +48,18 @@ pub(crate) enum Failure {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// Standard output cannot be written.
-    #[error("cannot write: {0}")]
-    Output(#[from] std::io::Error),
+    /// The answer cannot be written, or signals not be listened to.
+    #[error("cannot go on: {0}")]
+    Io(#[from] std::io::Error),
 }
 
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::NoDaemon { .. } | Self::Gone { .. } => Exit::NoDaemon,
+            Self::NoDaemon { .. } | Self::Silent { .. } | Self::Gone { .. } => Exit::NoDaemon,
             Self::Refused { .. } => Exit::Refused,
             Self::Usage(_) => Exit::Usage,
-            Self::Failed(_) | Self::Output(_) => Exit::Failed,
+            Self::Failed(_) | Self::Io(_) => Exit::Failed,
         }
     }
 }

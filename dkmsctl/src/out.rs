@@ -6,10 +6,13 @@ use crate::render::Look;
 
 /// Standard output, with what is known about who reads it.
 pub(crate) struct Out {
-    look: Look,
+    colour: bool,
+    /// Lines end at its edge.
     terminal: bool,
-    /// How many lines of the live region stand below the last finished line.
-    live: usize,
+    /// Lines can be drawn over.
+    drawable: bool,
+    /// The live region, below the last finished line.
+    live: Vec<String>,
     closed: bool,
 }
 
@@ -19,20 +22,22 @@ impl Out {
         let set = |name| std::env::var_os(name).is_some_and(|v| !v.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|t| t == "dumb");
         Self {
-            look: Look { colour: terminal && !dumb && !set("NO_COLOR"), width: terminal.then(size).map(|s| s.0) },
-            terminal: terminal && !dumb,
-            live: 0,
+            colour: terminal && !dumb && !set("NO_COLOR"),
+            terminal,
+            drawable: terminal && !dumb,
+            live: Vec::new(),
             closed: false,
         }
     }
 
+    /// How text may look just now: a terminal's width changes under us.
     pub(crate) fn look(&self) -> Look {
-        self.look
+        Look { colour: self.colour, width: self.terminal.then(size).map(|s| s.0) }
     }
 
     /// Whether lines can be drawn over.
     pub(crate) fn is_live(&self) -> bool {
-        self.terminal
+        self.drawable
     }
 
     /// Whether nobody reads any more.
@@ -58,21 +63,25 @@ impl Out {
 
     /// Draws the live region again; on anything but a terminal nothing happens.
     pub(crate) fn redraw(&mut self, lines: &[String]) -> io::Result<()> {
-        if !self.terminal {
+        if !self.drawable {
             return Ok(());
         }
         let room = usize::from(size().1.saturating_sub(1)).max(1);
+        let lines = &lines[..lines.len().min(room)];
+        if self.live == lines {
+            return Ok(());
+        }
         let mut text = self.wipe();
-        for line in lines.iter().take(room) {
+        for line in lines {
             text.push_str(line);
             text.push('\n');
         }
-        self.live = lines.len().min(room);
+        self.live = lines.to_vec();
         self.write(text.as_bytes())
     }
 
     fn wipe(&mut self) -> String {
-        match std::mem::take(&mut self.live) {
+        match std::mem::take(&mut self.live).len() {
             0 => String::new(),
             n => format!("\x1b[{n}A\r\x1b[J"),
         }

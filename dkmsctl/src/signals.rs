@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use dkms_core::bus::names::{BUS_NAME, JOB_INTERFACE, MANAGER_INTERFACE, MANAGER_PATH, job_id};
 use dkms_core::bus::{BuildFailed, JobNew, JobRemoved, Link, StatusChanged, Via};
 use futures_util::StreamExt;
+use tokio::signal::unix;
 use tokio::sync::mpsc;
 use zbus::message::Type;
 use zbus::{MatchRule, Message, MessageStream, OwnedVariant, fdo};
@@ -62,6 +63,11 @@ pub(crate) struct Changes {
     pub(crate) phase: Option<String>,
     pub(crate) progress: Option<f64>,
     pub(crate) progress_valid: Option<bool>,
+}
+
+/// Ctrl-C, from the moment this returns: one that comes between two looks is not lost.
+pub(crate) fn interrupts() -> Result<unix::Signal, Failure> {
+    Ok(unix::signal(unix::SignalKind::interrupt())?)
 }
 
 /// The signals, from the moment this returns.

@@ -47,6 +47,11 @@ impl Followed {
         (&self.view.state, &self.view.phase) != (&before.0, &before.1)
     }
 
+    /// False for one that had ended before it could be looked at: its end will name it.
+    fn is_known(&self) -> bool {
+        !self.view.package.is_empty()
+    }
+
     fn elapsed(&self) -> Option<Duration> {
         self.since.map(|s| s.elapsed())
     }
@@ -75,11 +80,12 @@ impl Waiter {
         skipped: Skipped,
         out: &mut Out,
     ) -> Result<Exit, Failure> {
+        let mut interrupts = signals::interrupts()?;
         let mut open: BTreeMap<u32, Followed> = BTreeMap::new();
         for path in jobs {
             if let Some(id) = job_id(path.as_str()) {
                 let followed = look_at(link, id, path, operation).await?;
-                if !out.is_live() && !followed.view.package.is_empty() {
+                if !out.is_live() && followed.is_known() {
                     out.line(&progress::plain(&followed.view))?;
                 }
                 open.insert(id, followed);
@@ -94,7 +100,7 @@ impl Waiter {
                 signal = self.signals.recv() => signal.unwrap_or(Signal::Gone),
                 // Only the elapsed time on the screen moves without a signal.
                 _ = clock.tick(), if out.is_live() => continue,
-                _ = tokio::signal::ctrl_c() => {
+                _ = interrupts.recv() => {
                     out.redraw(&[])?;
                     let ids: Vec<_> = open.keys().map(u32::to_string).collect();
                     out.line(&format!("not waiting any longer: {} {} on; see dkmsctl jobs, dkmsctl cancel",
@@ -106,6 +112,7 @@ impl Waiter {
                 Signal::Job { id, changes } => {
                     if let Some(job) = open.get_mut(&id)
                         && job.apply(changes)
+                        && job.is_known()
                         && !out.is_live()
                     {
                         out.line(&progress::plain(&job.view))?;
@@ -192,7 +199,7 @@ fn draw(open: &BTreeMap<u32, Followed>, out: &mut Out) -> Result<(), Failure> {
         return Ok(());
     }
     // Running ones first: the region may not have room for all.
-    let mut jobs: Vec<_> = open.values().collect();
+    let mut jobs: Vec<_> = open.values().filter(|j| j.is_known()).collect();
     jobs.sort_by_key(|j| j.since.is_none());
     let lines: Vec<_> = jobs.iter().map(|j| progress::live(&j.view, j.elapsed(), out.look())).collect();
     Ok(out.redraw(&lines)?)

@@ -104,7 +104,10 @@ pub async fn connect(layout: &Layout) -> Result<Link, ConnectError> {
         }
     }
     match connect_bus().await {
-        Err(ConnectError::NoDaemon { why }) if !root && socket.exists() => {
+        Err(ConnectError::NoDaemon { why }) if root => {
+            Err(ConnectError::NoDaemon { why: format!("nobody answers on {}; {why}", socket.display()) })
+        }
+        Err(ConnectError::NoDaemon { why }) if socket.exists() => {
             Err(ConnectError::Refused { why: format!("{why}, and without one dkmsd answers root only") })
         }
         other => other,
@@ -145,7 +148,7 @@ fn no_way(error: &io::Error, why: String) -> ConnectError {
 impl From<zbus::Error> for ConnectError {
     fn from(error: zbus::Error) -> Self {
         if let zbus::Error::Connection(io, _) = &error {
-            return no_way(io, format!("no system bus: {io}"));
+            return no_way(io, "there is no system bus".to_owned());
         }
         let error = BusError::ZBus(error);
         if error.is_refusal() {

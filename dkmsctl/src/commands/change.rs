@@ -21,6 +21,10 @@ pub(super) enum Verb {
 }
 
 impl Verb {
+    fn takes_away(self) -> bool {
+        matches!(self, Self::Uninstall | Self::Unbuild)
+    }
+
     fn operation(self) -> &'static str {
         match self {
             Self::Build => "build",
@@ -34,8 +38,12 @@ impl Verb {
 pub(super) async fn change(cx: &mut Context, verb: Verb, args: &Change) -> Result<Exit, Failure> {
     let manager = cx.link.manager();
     let kernels = manager.list_kernels().await?;
-    let kernel = target::one_kernel(args.kernel.as_ref(), &kernels)?;
     let rows = manager.list_status(&StatusFilter::default()).await?;
+    let kernel = match &args.kernel {
+        // What was built for a kernel outlives it, and has to be within reach.
+        Some(k) if verb.takes_away() && rows.iter().any(|r| r.kernel == k.release) => k.clone(),
+        wanted => target::one_kernel(wanted.as_ref(), &kernels)?,
+    };
     let package = match (target::package(&args.package, &rows), verb, &args.package.version) {
         (Ok(package), ..) => package,
         // Its source may have come this very moment: the daemon looks before it says no.

@@ -139,7 +139,6 @@ async fn job(cx: &mut Context, id: u32, follow: bool) -> Result<Exit, Failure> {
                 Some(Signal::JobRemoved { id: other, .. }) if other == id => ended = true,
                 _ => {}
             },
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
         }
     }
 }

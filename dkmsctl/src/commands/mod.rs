@@ -7,6 +7,7 @@ mod monitor;
 mod rebuild;
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use dkms_core::bus::{self, Link, Options};
 use dkms_core::layout::Layout;
@@ -28,9 +29,21 @@ impl Context {
     }
 }
 
+/// How long a daemon that is there, or is being started for us, may take to say so.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn connect(cli: &Cli) -> Result<Link, Failure> {
+    let layout = Layout::under(&cli.root);
+    let connecting = async { if cli.system_bus { bus::connect_bus().await } else { bus::connect(&layout).await } };
+    match tokio::time::timeout(PATIENCE, connecting).await {
+        Ok(link) => Ok(link?),
+        Err(_) => Err(Failure::Silent { seconds: PATIENCE.as_secs() }),
+    }
+}
+
 /// Runs the command line.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
-    let link = if cli.system_bus { bus::connect_bus().await? } else { bus::connect(&Layout::under(cli.root)).await? };
+    let link = connect(&cli).await?;
     let interactive = !cli.no_ask_password && std::io::stdin().is_terminal();
     let mut cx = Context { link, out: Out::new(), interactive };
     match cli.command.unwrap_or(Command::Status(Status { package: None, kernel: None, json: false })) {

@@ -8,13 +8,14 @@ use crate::render::{subject, tame};
 use crate::signals::{self, Signal};
 
 pub(super) async fn monitor(cx: &mut Context) -> Result<Exit, Failure> {
+    let mut interrupts = signals::interrupts()?;
     let mut heard = signals::listen(&cx.link).await?;
     let state = cx.link.manager().state().await?;
     say(cx, &format!("dkmsd is {state}"))?;
     while !cx.out.is_closed() {
         let signal = tokio::select! {
             signal = heard.recv() => signal.unwrap_or(Signal::Gone),
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+            _ = interrupts.recv() => return Ok(Exit::Done),
         };
         if signal == Signal::Gone {
             return Err(Failure::Gone { after: "there is nothing left to follow".into() });

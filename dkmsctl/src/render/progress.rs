@@ -7,6 +7,9 @@ use dkms_core::bus::StatusRow;
 
 use super::{Look, Paint, fit, subject, tame, time};
 
+/// Wide enough for every word that begins a line ("uninstalled").
+const WORD: usize = 11;
+
 /// A job that is followed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct JobView {
@@ -30,6 +33,11 @@ impl JobView {
     /// What it does just now, in one word.
     fn doing(&self) -> &str {
         match self.state.as_str() {
+            "running"
+                if self.phase == "installing" && matches!(&*self.operation, "uninstall" | "unbuild" | "remove") =>
+            {
+                "removing"
+            }
             "running" if !self.phase.is_empty() => &self.phase,
             "" => "queued",
             state => state,
@@ -39,7 +47,7 @@ impl JobView {
 
 /// One line of the live region, never longer than the terminal is wide.
 pub(crate) fn live(job: &JobView, elapsed: Option<Duration>, look: Look) -> String {
-    let mut text = format!("{:<10}  {}", job.doing(), tame(&job.subject()));
+    let mut text = format!("{:<WORD$}  {}", job.doing(), tame(&job.subject()));
     if let Some(progress) = job.progress.filter(|p| p.is_finite()) {
         let _ = write!(text, "  {:.0}%", (progress * 100.0).clamp(0.0, 100.0));
     }
@@ -51,7 +59,7 @@ pub(crate) fn live(job: &JobView, elapsed: Option<Duration>, look: Look) -> Stri
 
 /// The line for a new phase, where lines cannot be drawn over.
 pub(crate) fn plain(job: &JobView) -> String {
-    format!("{:<10}  {}", job.doing(), tame(&job.subject()))
+    format!("{:<WORD$}  {}", job.doing(), tame(&job.subject()))
 }
 
 /// What is said when a job ended. `row` is what the daemon knows of the package on that kernel now.
@@ -73,23 +81,25 @@ pub(crate) fn ended(
     };
     let paint = Paint::of(if result == "done" { "done" } else { result });
     let took = elapsed.map(|e| format!(" ({})", time::took(e.as_secs_f64()))).unwrap_or_default();
-    let padded = format!("{word:<10}");
+    let padded = format!("{word:<WORD$}");
     let mut text = format!("{}  {}{took}\n", paint.apply(&padded, look), tame(&job.subject()));
     if result == "done" {
         return text;
     }
     let mut note = |line: &str| {
-        let _ = writeln!(text, "            {line}");
+        let _ = writeln!(text, "{:WORD$}  {line}", "");
     };
     let row = row.cloned().unwrap_or_default();
-    let mut why: Vec<&str> = match result {
-        "failed" | "timeout" => vec![&row.first_error, &row.error, &row.reason],
+    let why: Vec<&str> = match result {
+        // The whole error says the compiler's over again, with what is on this screen already.
+        "failed" | "timeout" if !row.first_error.is_empty() && row.error.contains(&row.first_error) => {
+            vec![&row.first_error]
+        }
+        "failed" | "timeout" if !row.first_error.is_empty() => vec![&row.first_error, &row.error],
+        "failed" | "timeout" if !row.error.is_empty() => vec![&row.error],
         _ => vec![&row.reason],
     };
-    why.retain(|w| !w.is_empty());
-    why.dedup();
-    // The reason of a failure repeats what the errors say; without them it is all there is.
-    for line in why.iter().take(if row.first_error.is_empty() { 1 } else { 2 }) {
+    for line in why.into_iter().filter(|line| !line.is_empty()) {
         note(&tame(line));
     }
     if !row.log.is_empty() && matches!(result, "failed" | "timeout") {
@@ -143,9 +153,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case(None, "building    r8169/2.2LK on 6.1.0-56-amd64  42%  0:12")]
-    #[case(Some(80), "building    r8169/2.2LK on 6.1.0-56-amd64  42%  0:12")]
-    #[case(Some(20), "building    r8169/2…")]
+    #[case(None, "building     r8169/2.2LK on 6.1.0-56-amd64  42%  0:12")]
+    #[case(Some(80), "building     r8169/2.2LK on 6.1.0-56-amd64  42%  0:12")]
+    #[case(Some(20), "building     r8169/…")]
     #[case(Some(1), "…")]
     fn live_lines_fit(#[case] width: Option<u16>, #[case] wanted: &str) {
         let text = live(&job(), Some(Duration::from_secs(12)), Look { colour: true, width });
@@ -155,15 +165,21 @@ mod tests {
     #[test]
     fn a_guess_without_ground_is_not_shown() {
         let unknown = JobView { progress: None, ..job() };
-        assert_eq!(live(&unknown, None, Look::default()), "building    r8169/2.2LK on 6.1.0-56-amd64");
+        assert_eq!(live(&unknown, None, Look::default()), "building     r8169/2.2LK on 6.1.0-56-amd64");
         let queued = JobView { state: "queued".into(), ..unknown };
-        assert_eq!(plain(&queued), "queued      r8169/2.2LK on 6.1.0-56-amd64");
+        assert_eq!(plain(&queued), "queued       r8169/2.2LK on 6.1.0-56-amd64");
+    }
+
+    #[test]
+    fn taking_away_is_not_called_installing() {
+        let job = JobView { operation: "uninstall".into(), phase: "installing".into(), ..job() };
+        assert_eq!(plain(&job), "removing     r8169/2.2LK on 6.1.0-56-amd64");
     }
 
     #[test]
     fn success_is_one_line() {
         let text = ended(&job(), "done", None, Some(Duration::from_millis(12_300)), Look::default());
-        assert_eq!(text, "installed   r8169/2.2LK on 6.1.0-56-amd64 (12 s)\n");
+        assert_eq!(text, "installed    r8169/2.2LK on 6.1.0-56-amd64 (12 s)\n");
     }
 
     #[test]
@@ -176,21 +192,38 @@ mod tests {
             ..StatusRow::default()
         };
         insta::assert_snapshot!(ended(&job(), "failed", Some(&row), None, Look::default()), @r"
-        failed      r8169/2.2LK on 6.1.0-56-amd64
-                    r8169.c:10:5: error: no
-                    make ended with 2
-                    log: /var/lib/dkmsd/logs/r8169/2.2LK/x.log
-                    Fix the source, or wait for an update of the driver: it is tried again by itself when the source
-                    or the headers change. To try now: dkmsctl rebuild r8169/2.2LK -k 6.1.0-56-amd64
+        failed       r8169/2.2LK on 6.1.0-56-amd64
+                     r8169.c:10:5: error: no
+                     make ended with 2
+                     log: /var/lib/dkmsd/logs/r8169/2.2LK/x.log
+                     Fix the source, or wait for an update of the driver: it is tried again by itself when the source
+                     or the headers change. To try now: dkmsctl rebuild r8169/2.2LK -k 6.1.0-56-amd64
         ");
+    }
+
+    #[rstest]
+    #[case("a.c:1: error: no", "p does not build: a.c:1: error: no; log: x", &["a.c:1: error: no"])]
+    #[case("a.c:1: error: no", "stopped after 60 minutes", &["a.c:1: error: no", "stopped after 60 minutes"])]
+    #[case("", "patch x does not apply", &["patch x does not apply"])]
+    #[case("", "", &["it failed"])]
+    fn a_failure_is_told_once(#[case] first_error: &str, #[case] error: &str, #[case] wanted: &[&str]) {
+        let row = StatusRow {
+            first_error: first_error.into(),
+            error: error.into(),
+            reason: "it failed".into(),
+            ..StatusRow::default()
+        };
+        let text = ended(&job(), "failed", Some(&row), None, Look::default());
+        let told: Vec<_> = text.lines().skip(1).take_while(|l| !l.contains("Fix the source")).map(str::trim).collect();
+        assert_eq!(told, wanted);
     }
 
     #[test]
     fn a_skip_says_why() {
         let row = StatusRow { reason: "BUILD_EXCLUSIVE_KERNEL is ^5".into(), ..StatusRow::default() };
         insta::assert_snapshot!(ended(&job(), "skipped", Some(&row), None, Look::default()), @r"
-        skipped     r8169/2.2LK on 6.1.0-56-amd64
-                    BUILD_EXCLUSIVE_KERNEL is ^5
+        skipped      r8169/2.2LK on 6.1.0-56-amd64
+                     BUILD_EXCLUSIVE_KERNEL is ^5
         ");
     }
 
