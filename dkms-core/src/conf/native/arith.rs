@@ -98,11 +98,12 @@ impl Arith<'_, '_, '_> {
                 }
                 self.at += op.len();
                 self.blanks();
-                let right = self.assignment()?;
+                // The old value is read before the right side can change it.
                 let value = match op.strip_suffix('=') {
-                    Some("") | None => right,
+                    Some("") | None => self.assignment()?,
                     Some(op) => {
                         let left = self.read(&place)?;
+                        let right = self.assignment()?;
                         self.binary(op, left, right)?
                     }
                 };
@@ -129,7 +130,12 @@ impl Arith<'_, '_, '_> {
             return Err(bad());
         }
         self.live = live && condition == 0;
-        let no = self.assignment()?;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(bad());
+        }
+        let no = self.ternary()?;
+        self.depth -= 1;
         self.live = live;
         Ok(if condition != 0 { yes } else { no })
     }
@@ -184,7 +190,7 @@ impl Arith<'_, '_, '_> {
         let exponent = self.power()?;
         self.depth -= 1;
         if !self.live {
-            return Ok(0);
+            return Err(bad());
         }
         let exponent = u32::try_from(exponent).map_err(|_| bad())?;
         if exponent > 4096 {

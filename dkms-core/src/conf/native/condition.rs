@@ -89,11 +89,22 @@ impl Parser<'_> {
                 return Ok(Condition::Binary(left, op.to_owned(), self.operand()?));
             }
         }
+        if self.eat("=~") {
+            if !matches!(self.peek(), Some(b' ' | b'\t')) {
+                return Err(Uncertain::new("a syntax error"));
+            }
+            self.blanks();
+            let right = self.regex()?;
+            return if right.0.is_empty() {
+                Err(Uncertain::new("a syntax error"))
+            } else {
+                Ok(Condition::Binary(left, "=~".to_owned(), right))
+            };
+        }
         let op = self.word()?;
         let op = op.bare().ok_or_else(|| Uncertain::new("a syntax error"))?.to_owned();
         self.blanks();
         let right = match op.as_str() {
-            "=~" => self.regex()?,
             "=" | "==" | "!=" | "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" => self.operand()?,
             _ => return Err(Uncertain::new("a rare test")),
         };

@@ -184,10 +184,12 @@ impl Interp<'_> {
                 Part::Double(parts) => {
                     let inner = self.pieces(parts, true, single)?;
                     let list = parts.iter().any(is_list);
+                    let nothing = inner.iter().all(|p| matches!(p, Piece::Quoted(t) if t.is_empty()));
+                    if list && nothing && parts.len() > 1 {
+                        return Err(Uncertain::new("an empty list beside something else in quotes"));
+                    }
                     if list && inner.is_empty() {
-                        if parts.len() > 1 {
-                            return Err(Uncertain::new("an empty list beside something else in quotes"));
-                        }
+                        // No field at all.
                     } else if inner.is_empty() {
                         out.push(Piece::Quoted(String::new()));
                     } else {
@@ -249,6 +251,11 @@ impl Interp<'_> {
                     ('+', true) => Value::Text(String::new()),
                     ('+', false) | ('-', true) => {
                         let pieces = self.pieces(&word.0, quoted, single)?;
+                        // Bash keeps a mark for empty quotes beside other text, which shows in some places.
+                        let empty_quotes = |p: &Piece| matches!(p, Piece::Quoted(t) if t.is_empty());
+                        if !quoted && pieces.len() > 1 && pieces.iter().any(empty_quotes) {
+                            return Err(Uncertain::new("empty quotes in an operand"));
+                        }
                         if quoted && pieces.is_empty() {
                             out.push(Piece::Quoted(String::new()));
                         }
@@ -452,7 +459,7 @@ fn has_braces(parts: &[Part]) -> bool {
 
 fn map(value: Value, mut change: impl FnMut(String) -> Certain<String>) -> Certain<Value> {
     Ok(match value {
-        Value::Unset => Value::Text(change(String::new())?),
+        Value::Unset => Value::Unset,
         Value::Text(text) => Value::Text(change(text)?),
         Value::List(list, joined) => Value::List(list.into_iter().map(change).collect::<Certain<_>>()?, joined),
     })
@@ -489,6 +496,9 @@ fn range(size: usize, offset: i64, length: Option<i64>) -> Certain<(usize, usize
 
 fn replace(kind: Replace, pattern: &Pattern, text: &[char], with: &str) -> Certain<String> {
     let mut out = String::new();
+    if text.is_empty() && pattern.matches(text)? {
+        return Err(Uncertain::new("a replacement in an empty text"));
+    }
     match kind {
         Replace::Start | Replace::End => {
             let found =
@@ -503,9 +513,6 @@ fn replace(kind: Replace, pattern: &Pattern, text: &[char], with: &str) -> Certa
     }
     let mut at = 0;
     let mut done = false;
-    if text.is_empty() && pattern.matches(text)? {
-        return Err(Uncertain::new("a replacement in an empty text"));
-    }
     while at < text.len() {
         let found = if done { None } else { pattern.prefix(&text[at..], true)? };
         match found {

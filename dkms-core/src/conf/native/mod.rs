@@ -25,7 +25,7 @@ pub(super) use second::read;
 
 /// Why bash has to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Uncertain {
+pub(in crate::conf) struct Uncertain {
     why: &'static str,
     syntax: bool,
 }

@@ -162,7 +162,7 @@ impl Parser<'_> {
                     out.part(Part::Quoted(utf8(&rest[..end])?))?;
                     self.at += end + 2;
                 }
-                b'"' if !mode.is_quoting() => {
+                b'"' if !mode.is_quoting() || mode == Mode::DoubleOperand => {
                     self.at += 1;
                     let parts = self.scan(Mode::Double, &mut |p| p.peek() == Some(b'"'))?;
                     if !self.eat("\"") {
@@ -171,7 +171,6 @@ impl Parser<'_> {
                     out.part(Part::Double(parts))?;
                 }
                 b'"' | b'\'' if mode == Mode::Arithmetic => return Err(Uncertain::syntax("quotes in arithmetic")),
-                b'"' if mode == Mode::DoubleOperand => return Err(Uncertain::new("quotes in a quoted operand")),
                 b'$' => self.dollar(mode, &mut out)?,
                 b'`' => {
                     let list = self.backquote(mode)?;
@@ -276,7 +275,7 @@ impl Parser<'_> {
     fn dollar(&mut self, mode: Mode, out: &mut Parts) -> Certain<()> {
         let Some(&next) = self.text.get(self.at + 1) else {
             self.at += 1;
-            return out.push(b"$", true);
+            return out.push(b"$", mode.is_quoting());
         };
         let name = match next {
             b'(' => {
@@ -311,7 +310,7 @@ impl Parser<'_> {
             b'"' if !mode.is_quoting() => return Err(Uncertain::new("a translated string")),
             _ => {
                 self.at += 1;
-                let Some(name) = self.name() else { return out.push(b"$", true) };
+                let Some(name) = self.name() else { return out.push(b"$", mode.is_quoting()) };
                 return out.part(Part::Param(Box::new(plain(Name::Variable(name)))));
             }
         };
