@@ -188,7 +188,7 @@ pub enum Error {
     },
 
     /// A patch did not apply.
-    #[error("{package} for {kernel}: patch {patch} does not apply: {first}; log: {}", log.display())]
+    #[error("{package} for {kernel}: patch {patch} does not apply: {first}")]
     PatchFailed {
         /// The package.
         package: PackageId,
@@ -203,7 +203,7 @@ pub enum Error {
     },
 
     /// make failed.
-    #[error("{package} does not build for {kernel}: {first}; log: {}", log.display())]
+    #[error("{package} does not build for {kernel}: {first}")]
     BuildFailed {
         /// The package.
         package: PackageId,
@@ -216,10 +216,7 @@ pub enum Error {
     },
 
     /// make succeeded, and a promised module is not there.
-    #[error(
-        "{package} for {kernel}: the build made no {module}; check BUILT_MODULE_NAME and BUILT_MODULE_LOCATION, and the log: {}",
-        log.display()
-    )]
+    #[error("{package} for {kernel}: the build made no {module}; check BUILT_MODULE_NAME and BUILT_MODULE_LOCATION")]
     ModuleNotBuilt {
         /// The package.
         package: PackageId,
@@ -245,7 +242,7 @@ pub enum Error {
     },
 
     /// PRE_BUILD, POST_BUILD or POST_ADD failed.
-    #[error("{package}: its {directive} script failed with code {code}{}", log.as_ref().map(|l| format!("; log: {}", l.display())).unwrap_or_default())]
+    #[error("{package}: its {directive} script failed with code {code}")]
     Script {
         /// The package.
         package: PackageId,
@@ -344,7 +341,7 @@ pub enum Error {
     },
 
     /// The build took longer than it may.
-    #[error("{package} for {kernel}: stopped after {minutes} minutes; log: {}", log.display())]
+    #[error("{package} for {kernel}: stopped after {minutes} minutes")]
     Timeout {
         /// The package.
         package: PackageId,

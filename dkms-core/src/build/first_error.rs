@@ -26,6 +26,7 @@ fn is_cause(line: &str) -> bool {
         ": command not found",
         ": not found",
         "error: ld",
+        "error while loading shared libraries",
     ];
     MARKS.iter().any(|mark| line.contains(mark))
         || (line.starts_with("Hunk #") && line.contains("FAILED"))

@@ -1,6 +1,5 @@
 //! install: puts built modules into a kernel's folder; and the depmod that follows, once for all of them.
 
-use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 use super::{Done, Engine, Order, needs_root, waiting};
@@ -103,11 +102,13 @@ impl Engine {
     pub fn finish_kernel(&self, kernel: &KernelId, batch: &[PackageId], sink: &mut dyn Sink) -> Result<()> {
         sink.phase(Phase::Depmod);
         let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
-        let names: BTreeSet<&PackageName> = batch.iter().map(|p| &p.name).collect();
+        let mut names: Vec<&PackageName> = batch.iter().map(|p| &p.name).collect();
+        names.dedup();
         if self.layout.kernel_folder(&kernel.release).is_dir()
             && let Err(error) = depmod::run(&self.layout, &kernel.release)
         {
-            for name in names {
+            // The other way round than they were placed: one may have displaced another's file.
+            for name in names.into_iter().rev() {
                 install::undo(&self.layout, name, kernel)?;
             }
             // The old modules are the ones the old index was made from; a second failure changes nothing for them.

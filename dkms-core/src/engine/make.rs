@@ -140,8 +140,9 @@ impl Engine {
         if !self.layout.module_dir(package, kernel).is_dir() {
             return Ok(None);
         }
-        let Some(manifest) = Manifest::read(&self.layout, package, kernel)? else {
-            // A classic tool built it, and left no record of what from: it is taken as it is.
+        let manifest = Manifest::read(&self.layout, package, kernel)?;
+        // A classic tool that built it left no record of what from: it is taken as it is.
+        let Some(manifest) = manifest.filter(|m| !m.built.fingerprint.is_empty()) else {
             return Ok(Some(there()));
         };
         let same = manifest

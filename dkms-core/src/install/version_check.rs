@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use crate::artifact::{ModInfo, modinfo};
+use crate::conf::version;
 use crate::error::Result;
 
 /// Why `ours` should not be installed where the kernel has `theirs`, as a part of a sentence; none when it should.
@@ -39,10 +40,10 @@ enum Verdict {
 }
 
 fn judge(ours: &ModInfo, theirs: &ModInfo, same_bytes: impl Fn() -> Result<bool>) -> Result<Option<Verdict>> {
-    let version = |info: &ModInfo| info.version.clone().unwrap_or_default();
+    let stated = |info: &ModInfo| info.version.clone().unwrap_or_default();
     let srcversion = |info: &ModInfo| info.srcversion.clone().unwrap_or_default();
-    let (our_version, their_version) = (version(ours), version(theirs));
-    if !their_version.is_empty() && compare(&their_version, &our_version) == Ordering::Greater {
+    let (our_version, their_version) = (stated(ours), stated(theirs));
+    if !their_version.is_empty() && version::compare(&their_version, &our_version) == Ordering::Greater {
         return Ok(Some(Verdict::Newer));
     }
     if our_version != their_version || srcversion(ours) != srcversion(theirs) {
@@ -50,27 +51,6 @@ fn judge(ours: &ModInfo, theirs: &ModInfo, same_bytes: impl Fn() -> Result<bool>
     }
     let says_nothing = our_version.is_empty() && srcversion(ours).is_empty();
     Ok((!says_nothing || same_bytes()?).then_some(Verdict::Same))
-}
-
-/// The version order of dkms-contract.md §2, last paragraph.
-fn compare(a: &str, b: &str) -> Ordering {
-    padded(a).cmp(&padded(b))
-}
-
-fn padded(version: &str) -> String {
-    let mut out = String::new();
-    let mut rest = version;
-    while let Some(first) = rest.chars().next() {
-        let digits = first.is_ascii_digit();
-        let end = rest.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(rest.len());
-        let (part, tail) = rest.split_at(end);
-        if digits {
-            out.extend(std::iter::repeat_n('0', 3_usize.saturating_sub(part.len())));
-        }
-        out.push_str(part);
-        rest = tail;
-    }
-    out
 }
 
 #[cfg(test)]
@@ -113,15 +93,5 @@ mod tests {
     ) {
         let verdict = judge(&info(ours.0, ours.1), &info(theirs.0, theirs.1), || Ok(same_bytes)).unwrap();
         assert_eq!(verdict, wanted);
-    }
-
-    #[rstest]
-    #[case("2.2LK", "2.10LK", Ordering::Less)]
-    #[case("6.1", "6.1.0-56", Ordering::Less)]
-    #[case("1.0", "1.0", Ordering::Equal)]
-    #[case("1.0a", "1.0b", Ordering::Less)]
-    fn versions_have_the_classic_order(#[case] a: &str, #[case] b: &str, #[case] order: Ordering) {
-        assert_eq!(compare(a, b), order);
-        assert_eq!(compare(b, a), order.reverse());
     }
 }

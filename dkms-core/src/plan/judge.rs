@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    Action, EntryView, HeaderView, KernelPresence, KernelView, PackageView, Plan, RecipeView, Row, SourceView, Verb,
-    World,
+    Action, EntryView, FailureView, HeaderView, KernelPresence, KernelView, PackageView, Plan, RecipeView, Row,
+    SourceView, Verb, World,
 };
 use crate::conf::version;
 use crate::model::{EntryState, KernelId, ModuleName, PackageId, PackageName};
@@ -359,7 +359,7 @@ impl<'w> OnKernel<'w> {
             }
             _ => true,
         };
-        same.then(|| Verdict::new(failure.state.unwrap_or(EntryState::Failed), failure.error.clone()))
+        same.then(|| failed(failure))
     }
 }
 
@@ -412,6 +412,12 @@ fn older_version(entry: &EntryView, newest: &PackageView, verdict: &Verdict) -> 
     Verdict::new(EntryState::Superseded, format!("{} is newer", newest.id))
 }
 
+/// What a failure left; the compiler's own word tells more than ours.
+fn failed(failure: &FailureView) -> Verdict {
+    let reason = failure.first_error.as_ref().unwrap_or(&failure.error);
+    Verdict::new(failure.state.unwrap_or(EntryState::Failed), reason.clone())
+}
+
 /// A package that nobody installs by itself: what the tree says.
 fn by_the_tree(package: &PackageView, entry: &EntryView) -> Verdict {
     if let SourceView::Broken { path } = &package.source {
@@ -430,7 +436,7 @@ fn by_the_tree(package: &PackageView, entry: &EntryView) -> Verdict {
         return verdict;
     }
     if let Some(failure) = &entry.failure {
-        return Verdict::new(failure.state.unwrap_or(EntryState::Failed), failure.error.clone());
+        return failed(failure);
     }
     Verdict::new(if entry.built { EntryState::Built } else { EntryState::Added }, NOT_AUTOMATIC)
 }

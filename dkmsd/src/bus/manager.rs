@@ -105,7 +105,7 @@ impl Manager {
             }
             task.source = Some(folder);
         } else {
-            task.package = Some(source.parse::<PackageId>().map_err(resolve::invalid)?);
+            task.package = Some(source.parse::<PackageId>().map_err(|e| BusError::UnknownPackage(e.to_string()))?);
         }
         self.add_and_wait(task).await
     }
@@ -230,7 +230,7 @@ impl Manager {
     #[zbus(out_args("ready", "problems"))]
     async fn check_kernel(&self, kernel: &str) -> Result<(bool, Vec<CheckProblem>), BusError> {
         let kernel = if kernel.is_empty() { self.context.running.as_str() } else { kernel };
-        let release = KernelRelease::new(kernel).map_err(resolve::invalid)?;
+        let release = KernelRelease::new(kernel).map_err(|e| BusError::UnknownKernel(e.to_string()))?;
         let problems = self.snapshot().problems(&release).ok_or_else(|| {
             BusError::UnknownKernel(format!("there is no kernel {release} here; see dkmsctl kernels"))
         })?;
@@ -244,7 +244,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), BusError> {
         allow(connection, &header, Action::Build, false).await?;
-        let kernel = KernelRelease::new(kernel).map_err(resolve::invalid)?;
+        let kernel = KernelRelease::new(kernel).map_err(|e| BusError::UnknownKernel(e.to_string()))?;
         tracing::info!(dkms_kernel = kernel.as_str(), "a kernel was added, says its hook");
         self.context.ask.send(Ask::Hook).await.map_err(stopping)
     }
@@ -256,7 +256,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), BusError> {
         allow(connection, &header, Action::Build, false).await?;
-        let kernel = KernelRelease::new(kernel).map_err(resolve::invalid)?;
+        let kernel = KernelRelease::new(kernel).map_err(|e| BusError::UnknownKernel(e.to_string()))?;
         tracing::info!(dkms_kernel = kernel.as_str(), "a kernel is removed, says its hook");
         self.context.ask.send(Ask::Hook).await.map_err(stopping)
     }

@@ -3,7 +3,7 @@
 use dkms_core::bus::BusError;
 use dkms_core::bus::types::Options;
 use dkms_core::conf::version;
-use dkms_core::model::{EntryState, InvalidName, KernelId, KernelRelease, PackageId, PackageName, PackageVersion};
+use dkms_core::model::{EntryState, KernelId, KernelRelease, PackageId, PackageName, PackageVersion};
 use dkms_core::observe::Look;
 use dkms_core::plan::{HeaderView, KernelPresence, KernelView, PackageView, Row};
 
@@ -137,19 +137,14 @@ pub fn autoinstall(snapshot: &Snapshot, kernel: &str, asker: Asker<'_>) -> Resul
     Ok(due.collect())
 }
 
-/// Forgetting a package: it is taken off each kernel, and then forgotten.
+/// Forgetting a package.
 ///
 /// # Errors
 /// UnknownPackage.
 pub fn remove(snapshot: &Snapshot, words: Words<'_>, asker: Asker<'_>) -> Result<Vec<Task>, BusError> {
     let look = looked(snapshot)?;
     let package = package(look, words.package, words.version)?;
-    let built = package.entries.iter().filter(|(_, entry)| entry.built || entry.installed);
-    let mut tasks: Vec<Task> = built
-        .map(|(kernel, _)| asker.task(Operation::Unbuild, Some(package.id.clone()), Some(kernel.clone())))
-        .collect();
-    tasks.push(asker.task(Operation::Remove, Some(package.id.clone()), None));
-    Ok(tasks)
+    Ok(vec![asker.task(Operation::Remove, Some(package.id.clone()), None)])
 }
 
 fn looked(snapshot: &Snapshot) -> Result<&Look, BusError> {
@@ -158,14 +153,14 @@ fn looked(snapshot: &Snapshot) -> Result<&Look, BusError> {
 }
 
 fn package<'l>(look: &'l Look, name: &str, wanted: &str) -> Result<&'l PackageView, BusError> {
-    let name = PackageName::new(name).map_err(invalid)?;
+    let name = PackageName::new(name).map_err(|e| BusError::UnknownPackage(e.to_string()))?;
     let versions: Vec<&PackageView> = look.world.packages.iter().filter(|p| p.id.name == name).collect();
     if wanted.is_empty() {
         let newest = versions.into_iter().max_by(|a, b| version::compare(a.id.version.as_str(), b.id.version.as_str()));
         return newest
             .ok_or_else(|| BusError::UnknownPackage(format!("there is no package {name}; see dkmsctl status")));
     }
-    let wanted = PackageVersion::new(wanted).map_err(invalid)?;
+    let wanted = PackageVersion::new(wanted).map_err(|e| BusError::UnknownPackage(e.to_string()))?;
     versions.into_iter().find(|p| p.id.version == wanted).ok_or_else(|| {
         BusError::UnknownPackage(format!("there is no version {wanted} of package {name}; see dkmsctl status {name}"))
     })
@@ -177,7 +172,7 @@ fn kernel_or_running<'l>(look: &'l Look, release: &str, arch: &str) -> Result<&'
 }
 
 fn kernel_named<'l>(look: &'l Look, release: &str, arch: &str) -> Result<&'l KernelView, BusError> {
-    let release = KernelRelease::new(release).map_err(invalid)?;
+    let release = KernelRelease::new(release).map_err(|e| BusError::UnknownKernel(e.to_string()))?;
     let found = look.world.kernels.iter().find(|k| {
         k.id.release == release && (arch.is_empty() || k.id.arch.as_str() == arch) && k.presence != KernelPresence::Gone
     });
@@ -198,9 +193,4 @@ fn ready(kernel: &KernelView) -> Result<(), BusError> {
         HeaderView::Unusable { why } => format!("the headers of {release} cannot be used here: {why}"),
     };
     Err(BusError::HeadersMissing(why))
-}
-
-/// A word that cannot be a name.
-pub fn invalid(error: InvalidName) -> BusError {
-    BusError::ZBus(zbus::Error::FDO(Box::new(zbus::fdo::Error::InvalidArgs(error.to_string()))))
 }

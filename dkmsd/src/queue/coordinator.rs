@@ -393,7 +393,10 @@ fn log_event(task: &Task, event: &Event) {
 fn log_end(task: &Task, outcome: &Outcome) {
     let result = outcome.verdict.as_str();
     let reason = outcome.error.as_deref().unwrap_or_default();
-    let text = if reason.is_empty() { what(task) } else { format!("{}: {reason}", what(task)) };
+    let mut text = if reason.is_empty() { what(task) } else { format!("{}: {reason}", what(task)) };
+    if let Some(log) = &outcome.log {
+        text += &format!("; log: {}", log.display());
+    }
     match outcome.verdict {
         Verdict::Failed | Verdict::Timeout => journal!(error, task, result, "failed: {text}"),
         Verdict::Dependency => journal!(warn, task, result, "not tried: {text}"),

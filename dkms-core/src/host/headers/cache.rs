@@ -37,7 +37,8 @@ impl HeaderCache {
             return known;
         }
         let verdict = tools::try_out(program);
-        if verdict != Verdict::BeingWritten {
+        // What it lacks may be installed meanwhile, without the program changing.
+        if verdict == Verdict::Runs {
             self.tools.put(program, stat, verdict.clone());
         }
         verdict

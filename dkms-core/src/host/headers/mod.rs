@@ -36,6 +36,9 @@ pub const SENTINELS: [&str; 6] = [
 /// The programs among them that every build runs.
 const TOOLS: [&str; 2] = ["scripts/basic/fixdep", "scripts/mod/modpost"];
 
+/// A program that a build runs where the kernel's configuration wants it; its libraries are the package manager's.
+const OBJTOOL: &str = "tools/objtool/objtool";
+
 /// What makes an existing build stale when it changes, beside the Makefiles.
 const IDENTITY: [&str; 6] = [
     "include/config/auto.conf",
@@ -159,7 +162,9 @@ impl Inspection<'_> {
         }
         self.settled(&walk)?;
         self.cache.keep_walk(dir, &walk);
-        for (name, tool) in TOOLS.iter().filter_map(|name| Some((name, found.sentinels.get(*name)?))) {
+        let objtool = resolve(self.layout, &dir.join(OBJTOOL)).ok().filter(|tool| tool.is_file());
+        let tools = TOOLS.iter().filter_map(|name| Some((*name, found.sentinels.get(*name)?)));
+        for (name, tool) in tools.chain(objtool.as_ref().map(|tool| (OBJTOOL, tool))) {
             match self.cache.tool(tool) {
                 Verdict::Runs => {}
                 Verdict::Fails(why) => return Err(NotReady::Unusable(format!("{}/{name} {why}", self.shown(dir)))),
