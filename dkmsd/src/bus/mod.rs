@@ -8,6 +8,8 @@
 //! Objects read a published snapshot and send commands: nothing a client does can hold up the daemon.
 
 pub mod auth;
+#[cfg(test)]
+mod contract;
 pub mod job;
 pub mod manager;
 pub mod publish;
