@@ -245,7 +245,8 @@ fn random_programs_mean_what_bash_says() {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
     let certain = AtomicUsize::new(0);
     let reasons = Mutex::new(BTreeMap::<String, usize>::new());
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 1500, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 1500, ..Config::default() });
     runner
         .run(&program(), |text| {
             match natively(&text) {
