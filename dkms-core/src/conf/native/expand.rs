@@ -289,7 +289,8 @@ impl Interp<'_> {
                         let n = pattern.prefix(&chars, *longest)?.unwrap_or(0);
                         chars[n..].iter().collect()
                     })
-                })?
+                })
+                .and_then(|value| self.spend(pattern.steps() / 8).map(|()| value))?
             }
             Op::Replace { kind, pattern, with } => {
                 let value = self.value(name, index)?;
@@ -299,7 +300,9 @@ impl Interp<'_> {
                 if with.contains(['&', '\\']) || pattern_empty {
                     return Err(Uncertain::new("a rare replacement"));
                 }
-                map(value, |text| replace(*kind, &pattern, &matchable(&text)?, &with))?
+                let value = map(value, |text| replace(*kind, &pattern, &matchable(&text)?, &with))?;
+                self.spend(pattern.steps() / 8)?;
+                value
             }
             Op::Slice { offset, length } => {
                 let value = self.value(name, index)?;

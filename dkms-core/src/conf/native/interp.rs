@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::ast::{AndOr, Arg, Assign, AssignValue, Command, Condition, Join, Kind, List, Pipeline, RedirectKind};
 use super::builtins;
@@ -10,6 +11,8 @@ use super::vars::Vars;
 use super::world::World;
 use super::{Certain, Uncertain};
 
+/// How long a file may take.
+const MAX_TIME: Duration = Duration::from_secs(2);
 /// How many steps a file may take.
 const MAX_STEPS: usize = 400_000;
 /// How deep calls and substitutions may go.
@@ -52,6 +55,7 @@ pub(super) struct Interp<'w> {
     loops: usize,
     subshells: usize,
     steps: usize,
+    started: Instant,
     depth: usize,
 }
 
@@ -72,13 +76,22 @@ impl<'w> Interp<'w> {
             loops: 0,
             subshells: 0,
             steps: 0,
+            started: Instant::now(),
             depth: 0,
         }
     }
 
     pub(super) fn spend(&mut self, steps: usize) -> Certain<()> {
+        let before = self.steps;
         self.steps += steps;
-        if self.steps > MAX_STEPS { Err(Uncertain::new("too many steps")) } else { Ok(()) }
+        if self.steps > MAX_STEPS {
+            return Err(Uncertain::new("too many steps"));
+        }
+        // The clock is asked now and then only.
+        if before / 128 != self.steps / 128 && self.started.elapsed() > MAX_TIME {
+            return Err(Uncertain::new("too much time"));
+        }
+        Ok(())
     }
 
     pub(super) fn deeper(&mut self) -> Certain<()> {
@@ -169,7 +182,7 @@ impl<'w> Interp<'w> {
     /// Runs something whose effects on variables are lost; what it said is returned.
     fn subshell(&mut self, run: impl FnOnce(&mut Self) -> Certain<Flow>) -> Certain<Vec<u8>> {
         self.deeper()?;
-        self.spend(20)?;
+        self.spend(128)?;
         let kept = (
             self.vars.clone(),
             self.functions.clone(),
@@ -285,7 +298,9 @@ impl<'w> Interp<'w> {
                 'arms: for arm in arms {
                     for pattern in &arm.patterns {
                         let pattern = self.pattern(pattern)?;
-                        if pattern.matches(&subject)? {
+                        let hit = pattern.matches(&subject)?;
+                        self.spend(pattern.steps() / 8)?;
+                        if hit {
                             ran = !arm.body.is_empty();
                             flow = self.list(&arm.body)?;
                             break 'arms;
@@ -414,7 +429,9 @@ impl<'w> Interp<'w> {
                 match op.as_str() {
                     "=" | "==" | "!=" => {
                         let pattern = self.pattern(right)?;
-                        Ok(pattern.matches(&matchable(&left)?)? == (op != "!="))
+                        let hit = pattern.matches(&matchable(&left)?)?;
+                        self.spend(pattern.steps() / 8)?;
+                        Ok(hit == (op != "!="))
                     }
                     "=~" => {
                         let pattern = self.regex(right)?;

@@ -1,5 +1,7 @@
 //! Patterns of `case`, `[[ == ]]` and `${x#…}`, extended ones included, in the C locale.
 
+use std::cell::Cell;
+
 use super::{Certain, Uncertain};
 
 /// One character, and whether it was quoted and so means itself.
@@ -29,22 +31,32 @@ enum Item {
 
 /// A pattern, ready to be held against texts.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern(Vec<Token>);
+pub(super) struct Pattern {
+    tokens: Vec<Token>,
+    steps: Cell<usize>,
+}
 
-/// How many steps one match may take; past that, the text is not for us.
-const MAX_STEPS: usize = 200_000;
+/// How many steps one pattern may take in all; past that, the text is not for us.
+const MAX_STEPS: usize = 100_000;
 
 impl Pattern {
     pub(super) fn new(chars: &[Char]) -> Certain<Self> {
         let mut at = 0;
         let tokens = sequence(chars, &mut at, 0)?;
-        Ok(Self(tokens))
+        Ok(Self { tokens, steps: Cell::new(0) })
+    }
+
+    /// How many steps it has taken so far.
+    pub(super) fn steps(&self) -> usize {
+        self.steps.get()
     }
 
     /// Whether it is the whole text.
     pub(super) fn matches(&self, text: &[char]) -> Certain<bool> {
-        let mut steps = 0;
-        matches(&self.0, text, &mut |rest| rest.is_empty(), &mut steps)
+        let mut steps = self.steps.get();
+        let result = matches(&self.tokens, text, &mut |rest| rest.is_empty(), &mut steps);
+        self.steps.set(steps);
+        result
     }
 
     /// The length of what it matches at the start, shortest or longest.

@@ -121,6 +121,8 @@ impl Interp<'_> {
         if !text.is_ascii() || !pattern.is_ascii() || text.len() > 1000 {
             return Err(Uncertain::new("=~ with a text that is long or not ASCII"));
         }
+        // Compiling one is the dearest thing a single word can ask for.
+        self.spend(500)?;
         let regex = ere::compile(pattern).map_err(|_| Uncertain::new("a strange expression after =~"))?;
         let Some(found) = regex.captures(text) else {
             self.vars.captured(Some(Vec::new()));

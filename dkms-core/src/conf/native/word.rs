@@ -163,10 +163,18 @@ impl Parser<'_> {
                     self.at += end + 2;
                 }
                 b'"' if !mode.is_quoting() || mode == Mode::DoubleOperand => {
+                    // Quotes inside a quoted operand are plain only when they hold all of it.
+                    let inner = mode == Mode::DoubleOperand;
+                    if inner && self.at != start {
+                        return Err(Uncertain::new("quotes in a quoted operand"));
+                    }
                     self.at += 1;
                     let parts = self.scan(Mode::Double, &mut |p| p.peek() == Some(b'"'))?;
                     if !self.eat("\"") {
                         return Err(Uncertain::new("an open quote"));
+                    }
+                    if inner && self.peek() != Some(b'}') {
+                        return Err(Uncertain::new("quotes in a quoted operand"));
                     }
                     out.part(Part::Double(parts))?;
                 }
