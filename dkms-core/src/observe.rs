@@ -391,9 +391,10 @@ impl Gathering<'_> {
             built: tree.is_some_and(|e| e.built),
             installed: tree.is_some_and(|e| e.installed),
             missing: manifest.map(|m| missing_files(layout, m)).unwrap_or_default(),
+            outdated: manifest.map(|m| outdated_files(m)).unwrap_or_default(),
             recipe: None,
             inputs: None,
-            built_from: manifest.and_then(|m| m.built.fingerprint.parse().ok()),
+            built_from: manifest.and_then(built_from),
             failure: failure.map(|f| FailureView {
                 fingerprint: f.fingerprint.clone(),
                 header_stamp: f.header_stamp.clone(),
@@ -459,6 +460,21 @@ fn failures(layout: &Layout) -> Result<HashMap<(PackageId, KernelId), Failure>> 
 fn missing_files(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {
     let files = manifest.installed.iter().flat_map(|record| &record.files);
     files.map(|file| file.path.clone()).filter(|path| fs::symlink_metadata(layout.host(path)).is_err()).collect()
+}
+
+/// Installed files whose bytes are not those of any built module, as seen from inside the root: what is built is of a
+/// later build, which a kill or a failed depmod kept from being installed.
+pub(crate) fn outdated_files(manifest: &Manifest) -> Vec<PathBuf> {
+    let files = manifest.installed.iter().flat_map(|record| &record.files);
+    let outdated = files.filter(|file| !manifest.built.modules.iter().any(|built| built.sha256 == file.sha256));
+    outdated.map(|file| file.path.clone()).collect()
+}
+
+/// What a build was made from; none when a classic tool made it. A form of the string that is not known any more is a
+/// difference in everything.
+pub(crate) fn built_from(manifest: &Manifest) -> Option<Fingerprint> {
+    let text = manifest.built.fingerprint.as_str();
+    (!text.is_empty()).then(|| text.parse().unwrap_or_default())
 }
 
 fn recipe_view(recipe: &Recipe, kernel: &KernelId) -> RecipeView {
