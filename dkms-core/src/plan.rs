@@ -6,6 +6,7 @@
 mod judge;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -79,7 +79,7 @@ impl Drop for Running {
 
 /// Kills every confined command of this process: for a worker whose daemon died or which was canceled.
 pub fn kill_running() {
-    for raw in groups(|g| std::mem::take(g)) {
+    for raw in groups(std::mem::take) {
         if let Some(group) = Pid::from_raw(raw) {
             kill_group(group);
         }
