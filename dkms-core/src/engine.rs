@@ -9,6 +9,8 @@ mod install;
 mod make;
 mod remove;
 mod scripts;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +19,7 @@ use crate::build::first_error;
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
+use crate::fingerprint::Fingerprint;
 use crate::host::chroot;
 use crate::host::users::{self, User};
 use crate::layout::Layout;
@@ -111,12 +114,20 @@ impl Engine {
     /// Remembers a failure until an input changes (design.md, decision 8).
     fn remember(&self, package: &PackageId, kernel: &KernelId, error: &Error) {
         let state = match error {
-            Error::Canceled | Error::NoHeaders { .. } | Error::NotAdded { .. } | Error::Broken { .. } => return,
+            Error::Canceled
+            | Error::NoHeaders { .. }
+            | Error::NoSource { .. }
+            | Error::NotAdded { .. }
+            | Error::Broken { .. } => return,
+            // The package is in the tree by then, and the next attempt goes on from there.
+            Error::Script { directive: "POST_ADD", .. } => return,
+            // What dkms.conf itself rules out is read from it each time: remembered, it would outlive a change.
+            Error::Excluded { .. } | Error::AllRefused { state: EntryState::Dormant, .. } => return,
             Error::AllRefused { state, .. } => *state,
-            Error::Excluded { .. } => EntryState::Excluded,
             _ => EntryState::Failed,
         };
-        let (fingerprint, header_stamp) = self.inputs_now(package, kernel).unwrap_or_default();
+        let (fingerprint, header_stamp) =
+            self.inputs_now(package, kernel).map(|(inputs, stamp)| (inputs.to_string(), stamp)).unwrap_or_default();
         let attempts = tree::failures::read(&self.layout, package, kernel).ok().flatten().map_or(0, |f| f.attempts);
         let first_error = match error {
             Error::BuildFailed { first, .. } | Error::PatchFailed { first, .. } => Some(first.clone()),
@@ -140,16 +151,19 @@ impl Engine {
         }
     }
 
-    /// The inputs of a build as they are now, as a fingerprint and the stamp of the headers.
-    fn inputs_now(&self, package: &PackageId, kernel: &KernelId) -> Option<(String, String)> {
+    /// The inputs of a build as they are now, and the stamp of the headers.
+    fn inputs_now(&self, package: &PackageId, kernel: &KernelId) -> Option<(Fingerprint, String)> {
         use crate::host::headers::HeaderState;
         let HeaderState::Ready(headers) = self.observer.headers(kernel, SystemTime::now(), Duration::ZERO) else {
             return None;
         };
-        let source = self.source(package).ok()?;
-        let depends = self.recipe(package, kernel).map(|r| self.depends(&r, kernel)).unwrap_or_default();
+        // What could not even be added has its source all the same.
+        let source = self.source(package).unwrap_or_else(|_| self.layout.source(package));
+        let request = Request { source: &source, package: Some(package), kernel, strict: false, directives: &[] };
+        let recipe = self.observer.loader().load(&request).map(|loaded| loaded.recipe);
+        let depends = recipe.map(|r| self.depends(&r, kernel)).unwrap_or_default();
         let inputs = self.observer.inputs(package, kernel, &source, &headers, &depends).ok()?;
-        Some((inputs.to_string(), headers.stamp))
+        Some((inputs, headers.stamp))
     }
 
     fn depends(&self, recipe: &Recipe, kernel: &KernelId) -> String {

@@ -3,25 +3,29 @@
 //! Looking changes nothing. What was found out is remembered (header digests, evaluated confs, folder digests), so that
 //! the next look reads only what has changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod packages;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::conf::{ConfLoader, Recipe, Request};
+use crate::conf::ConfLoader;
 use crate::error::{IoContext as _, Result};
 use crate::fingerprint::{Fingerprint, FolderDigests, digest};
 use crate::host::distro::Distro;
 use crate::host::headers::{self, HeaderCache, HeaderState, Headers};
 use crate::host::kernels::{self, Kernel, Presence};
 use crate::host::package_manager;
+use crate::host::resolve::resolve;
 use crate::layout::Layout;
 use crate::model::{Arch, KernelId, KernelRelease, PackageId, PackageName, PackageVersion};
-use crate::plan::{
-    EntryView, FailureView, HeaderView, KernelPresence, KernelView, PackageView, Plan, RecipeView, SourceView, World,
-};
+use crate::plan::{HeaderView, KernelPresence, KernelView, Plan, SourceView, World};
 use crate::settings::Settings;
 use crate::tree::{self, Failure, Holds, Manifest, SourceState, TreeEntry, TreePackage};
+use packages::Gathering;
 
 /// What one look found.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +62,8 @@ pub struct Observer {
 struct Target {
     view: KernelView,
     headers: Option<Headers>,
+    /// When settling headers are worth another look.
+    until: Option<SystemTime>,
 }
 
 impl Observer {
@@ -136,8 +142,7 @@ impl Observer {
         }
         gathering.unregistered(&packages)?;
         gathering.views.sort_by(|a, b| a.id.cmp(&b.id));
-        let settling = targets.iter().any(|t| matches!(t.view.headers, HeaderView::Settling { .. }));
-        let look_again = gathering.look_again.or_else(|| settling.then(|| now + self.quiet));
+        let look_again = targets.iter().filter_map(|t| t.until).chain(gathering.look_again).min();
         let views = gathering.views;
         let world = World {
             kernels: targets.into_iter().map(|t| t.view).collect(),
@@ -245,7 +250,7 @@ impl Observer {
             let source = layout.kernel_source(&kernel.id.release);
             // A compiler opens files all over the headers: once they are ready, only their top is watched.
             let probes = match kernel.headers {
-                HeaderView::Ready { .. } => fs::canonicalize(source).into_iter().collect(),
+                HeaderView::Ready { .. } => resolve(layout, &source).into_iter().collect(),
                 _ => headers::probe_dirs(layout, &kernel.id),
             };
             watch.extend(probes.into_iter().map(|folder| (folder, false)));
@@ -263,171 +268,42 @@ impl Observer {
                 watch.insert((layout.source(&package.id), true));
             }
         }
+        // A folder that is no source yet may become one: its dkms.conf is still to come, or to be mended.
+        for folder in folders_in(&layout.source_tree()) {
+            if !watch.contains(&(folder.clone(), true)) {
+                watch.insert((folder, false));
+            }
+        }
         watch
     }
 }
 
+/// The folders directly in a folder; links are none.
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()).collect()
+}
+
 fn target(id: KernelId, presence: KernelPresence, state: HeaderState) -> Target {
-    let (headers, found) = match state {
-        HeaderState::Ready(headers) => (HeaderView::Ready { stamp: headers.stamp.clone() }, Some(headers)),
-        HeaderState::Settling { why, .. } => (HeaderView::Settling { why }, None),
-        HeaderState::Missing { why, package } => (HeaderView::Missing { why, package }, None),
-        HeaderState::Unusable { why } => (HeaderView::Unusable { why }, None),
+    let mut target = Target {
+        view: KernelView { id, presence, headers: HeaderView::Settling { why: String::new() } },
+        headers: None,
+        until: None,
     };
-    Target { view: KernelView { id, presence, headers }, headers: found }
-}
-
-/// The look under way.
-struct Gathering<'o> {
-    observer: &'o Observer,
-    now: SystemTime,
-    targets: &'o [Target],
-    installed: HashMap<(PackageName, KernelId), PackageVersion>,
-    holds: Holds,
-    failures: HashMap<(PackageId, KernelId), Failure>,
-    look_again: Option<SystemTime>,
-    views: Vec<PackageView>,
-}
-
-impl Gathering<'_> {
-    fn registered(&mut self, package: &TreePackage) {
-        let (source, folder) = match &package.source {
-            SourceState::Present(folder) => (SourceView::Registered, Some(folder.as_path())),
-            SourceState::Broken(path) => (SourceView::Broken { path: path.clone() }, None),
-        };
-        self.view(&package.id, source, folder, &package.entries);
-    }
-
-    /// Sources below the source tree that are not in the tree.
-    fn unregistered(&mut self, packages: &[TreePackage]) -> Result<()> {
-        let observer = self.observer;
-        let known: HashSet<PathBuf> = packages.iter().map(|p| observer.layout.source(&p.id)).collect();
-        let source_tree = observer.layout.source_tree();
-        let Ok(entries) = fs::read_dir(&source_tree) else { return Ok(()) };
-        for entry in entries.flatten() {
-            let folder = entry.path();
-            if known.contains(&folder) || !folder.join("dkms.conf").is_file() {
-                continue;
-            }
-            if let Some(id) = self.name_of(&folder) {
-                if observer.layout.source(&id) == folder && !packages.iter().any(|p| p.id == id) {
-                    self.view(&id, SourceView::Unregistered, Some(&folder), &[]);
-                } else {
-                    tracing::debug!("{} calls itself {id}: the folder has to be called so", folder.display());
-                }
-            }
+    target.view.headers = match state {
+        HeaderState::Ready(headers) => {
+            let stamp = headers.stamp.clone();
+            target.headers = Some(headers);
+            HeaderView::Ready { stamp }
         }
-        Ok(())
-    }
-
-    fn name_of(&self, folder: &Path) -> Option<PackageId> {
-        let kernel = self.kernel_to_ask_for();
-        let request = Request { source: folder, package: None, kernel: &kernel, strict: false, directives: &[] };
-        match self.observer.loader.load(&request) {
-            Ok(loaded) => Some(loaded.recipe.package),
-            Err(error) => {
-                tracing::debug!("{} is not a driver source that can be used: {error}", folder.display());
-                None
-            }
+        HeaderState::Settling { until, why } => {
+            target.until = Some(until);
+            HeaderView::Settling { why }
         }
-    }
-
-    /// The kernel that a conf is read for where none is named.
-    fn kernel_to_ask_for(&self) -> KernelId {
-        let newest = self.targets.iter().rev().find(|t| t.view.presence != KernelPresence::Gone);
-        newest.map_or_else(
-            || KernelId { release: self.observer.running.clone(), arch: self.observer.arch.clone() },
-            |t| t.view.id.clone(),
-        )
-    }
-
-    fn view(&mut self, id: &PackageId, source: SourceView, folder: Option<&Path>, built: &[TreeEntry]) {
-        let settled = folder.is_none_or(|folder| self.settled(folder));
-        if !settled && source == SourceView::Unregistered {
-            return;
-        }
-        let mut entries = BTreeMap::new();
-        let (mut autoinstall, mut trouble) = (false, None);
-        for target in self.targets {
-            let kernel = &target.view.id;
-            let tree = built.iter().find(|e| e.kernel == *kernel);
-            let mut entry = self.entry(id, kernel, tree);
-            if let (Some(folder), false) = (folder, target.view.presence == KernelPresence::Gone) {
-                match self.recipe(id, folder, kernel) {
-                    Ok(recipe) => {
-                        autoinstall |= recipe.autoinstall;
-                        let depends = self.depends(&recipe, kernel);
-                        if let (Some(headers), true) = (&target.headers, settled) {
-                            entry.inputs = self.observer.inputs(id, kernel, folder, headers, &depends).ok();
-                        }
-                        entry.recipe = Some(recipe_view(&recipe, kernel));
-                    }
-                    Err(error) => trouble = Some(error.to_string()),
-                }
-            }
-            entries.insert(kernel.clone(), entry);
-        }
-        if entries.values().all(|e| e.recipe.is_none())
-            && trouble.is_none()
-            && let Some(folder) = folder
-        {
-            match self.recipe(id, folder, &self.kernel_to_ask_for()) {
-                Ok(recipe) => autoinstall = recipe.autoinstall,
-                Err(error) => trouble = Some(error.to_string()),
-            }
-        }
-        let held = self.holds.iter().find(|h| h.package == *id && h.kernel.is_none()).map(held_sentence);
-        let autoinstall = trouble.map_or(Ok(autoinstall), Err);
-        self.views.push(PackageView { id: id.clone(), source, autoinstall, held, entries });
-    }
-
-    fn entry(&self, id: &PackageId, kernel: &KernelId, tree: Option<&TreeEntry>) -> EntryView {
-        let layout = &self.observer.layout;
-        let manifest = tree.and_then(|e| e.manifest.as_ref());
-        let failure = self.failures.get(&(id.clone(), kernel.clone()));
-        let built_log = layout.built_log(id, kernel);
-        let log = failure.and_then(|f| f.log.clone()).or_else(|| built_log.exists().then_some(built_log));
-        EntryView {
-            built: tree.is_some_and(|e| e.built),
-            installed: tree.is_some_and(|e| e.installed),
-            missing: manifest.map(|m| missing_files(layout, m)).unwrap_or_default(),
-            recipe: None,
-            inputs: None,
-            built_from: manifest.and_then(|m| m.built.fingerprint.parse().ok()),
-            failure: failure.map(|f| FailureView {
-                fingerprint: f.fingerprint.clone(),
-                header_stamp: f.header_stamp.clone(),
-                error: f.error.clone(),
-                first_error: f.first_error.clone(),
-                state: f.state,
-            }),
-            held: self.holds.is_held(id, kernel).map(held_sentence),
-            log,
-        }
-    }
-
-    fn recipe(&self, id: &PackageId, folder: &Path, kernel: &KernelId) -> Result<Recipe> {
-        let request = Request { source: folder, package: Some(id), kernel, strict: true, directives: &[] };
-        self.observer.loader.load(&request).map(|loaded| loaded.recipe)
-    }
-
-    fn depends(&self, recipe: &Recipe, kernel: &KernelId) -> String {
-        depends_digest(&recipe.build_depends, |name| {
-            self.installed.get(&(name.clone(), kernel.clone())).map(ToString::to_string)
-        })
-    }
-
-    /// Whether nothing in a source was touched for the quiet period; else remembers when to look again.
-    fn settled(&mut self, folder: &Path) -> bool {
-        let Some(newest) = newest_change(folder) else { return true };
-        let until = newest + self.observer.quiet;
-        // A time in the future would never pass: such a source counts as settled.
-        if until <= self.now || newest > self.now + self.observer.quiet {
-            return true;
-        }
-        self.look_again = Some(self.look_again.map_or(until, |other| other.max(until)));
-        false
-    }
+        HeaderState::Missing { why, package } => HeaderView::Missing { why, package },
+        HeaderState::Unusable { why } => HeaderView::Unusable { why },
+    };
+    target
 }
 
 /// A digest of the versions of what a package depends on, as installed for the kernel; empty when it depends on nothing.
@@ -456,45 +332,17 @@ fn failures(layout: &Layout) -> Result<HashMap<(PackageId, KernelId), Failure>> 
     Ok(tree::failures::all(layout)?.into_iter().map(|f| ((f.package.clone(), f.kernel.clone()), f)).collect())
 }
 
-fn missing_files(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {
+/// Installed files whose bytes are not those of any built module, as seen from inside the root: what is built is of a
+/// later build, which a kill or a failed depmod kept from being installed.
+pub(crate) fn outdated_files(manifest: &Manifest) -> Vec<PathBuf> {
     let files = manifest.installed.iter().flat_map(|record| &record.files);
-    files.map(|file| file.path.clone()).filter(|path| fs::symlink_metadata(layout.host(path)).is_err()).collect()
+    let outdated = files.filter(|file| !manifest.built.modules.iter().any(|built| built.sha256 == file.sha256));
+    outdated.map(|file| file.path.clone()).collect()
 }
 
-fn recipe_view(recipe: &Recipe, kernel: &KernelId) -> RecipeView {
-    RecipeView {
-        autoinstall: recipe.autoinstall,
-        exclusion: recipe.exclusion.clone(),
-        dormant: recipe.obsolete_reason(&kernel.release),
-        depends: recipe.build_depends.clone(),
-        depends_rebuild: recipe.build_depends_rebuild,
-        modules: recipe.wanted().map(|m| m.dest_name.clone()).collect(),
-    }
-}
-
-fn held_sentence(hold: &tree::Hold) -> String {
-    let time = i64::try_from(hold.at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
-    let when = time.map(|t| t.strftime(" on %Y-%m-%d at %H:%M UTC").to_string()).unwrap_or_default();
-    format!("removed by hand (uid {}){when}; install it to end that", hold.by_uid)
-}
-
-/// The newest change (ctime) of anything in a folder.
-fn newest_change(folder: &Path) -> Option<SystemTime> {
-    use std::os::unix::fs::MetadataExt as _;
-    let changed = |m: &fs::Metadata| {
-        let since = Duration::new(u64::try_from(m.ctime()).ok()?, u32::try_from(m.ctime_nsec()).ok()?);
-        SystemTime::UNIX_EPOCH.checked_add(since)
-    };
-    let mut newest = changed(&fs::metadata(folder).ok()?);
-    let mut open = vec![folder.to_owned()];
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder).ok()?.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            newest = newest.max(changed(&metadata));
-            if metadata.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    newest
+/// What a build was made from; none when a classic tool made it. A form of the string that is not known any more is a
+/// difference in everything.
+pub(crate) fn built_from(manifest: &Manifest) -> Option<Fingerprint> {
+    let text = manifest.built.fingerprint.as_str();
+    (!text.is_empty()).then(|| text.parse().unwrap_or_default())
 }

@@ -6,6 +6,7 @@
 mod judge;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -146,6 +147,9 @@ pub struct EntryView {
     pub installed: bool,
     /// Installed files that are not there any more.
     pub missing: Vec<PathBuf>,
+    /// Installed files that come from an earlier build than the one that is there, as when a rebuild was cut short
+    /// before its modules were put in place.
+    pub outdated: Vec<PathBuf>,
     /// What dkms.conf says for this kernel; none when it cannot be read or was not asked.
     pub recipe: Option<RecipeView>,
     /// The inputs as they are now; none while the headers are not ready.

@@ -6,9 +6,11 @@ use super::{Done, Engine, Order, needs_root, waiting};
 use crate::conf::Recipe;
 use crate::error::{Error, Result};
 use crate::event::{Phase, Sink};
+use crate::fingerprint::Fingerprint;
 use crate::install::{self, RecoverAction, Target, depmod};
 use crate::model::{EntryState, KernelId, KernelRelease, PackageId, PackageName};
-use crate::tree;
+use crate::observe;
+use crate::tree::{self, Manifest};
 
 impl Engine {
     /// Installs, building first when needed. [`Done::Placed`]: the modules stand, and [`Engine::finish_kernel`] is due.
@@ -18,9 +20,9 @@ impl Engine {
     pub fn install(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
         needs_root("installing modules")?;
         self.kernel_folder_exists(kernel)?;
-        self.add_when_needed(package, order, sink)?;
         self.release_hold(package, kernel, order)?;
-        let result = self.try_install(package, kernel, order, sink);
+        let result =
+            self.add_when_needed(package, order, sink).and_then(|()| self.try_install(package, kernel, order, sink));
         self.settle_failure(package, kernel, &result);
         result
     }
@@ -42,6 +44,7 @@ impl Engine {
         sink.phase(Phase::Installing);
         let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
         let source = self.source(package)?;
+        let before = self.inputs_if_scripts(package, kernel, &recipe);
         let pre = recipe.pre_install.as_deref();
         if let Some(code @ 1..) = self.script("PRE_INSTALL", pre, package, Some(kernel), &source, sink)? {
             return Err(Error::PreInstall { package: package.clone(), kernel: kernel.clone(), code });
@@ -51,7 +54,29 @@ impl Engine {
         if let Some(code @ 1..) = self.script("POST_INSTALL", post, package, Some(kernel), &source, sink)? {
             sink.warn(format!("its POST_INSTALL script failed with code {code}"));
         }
+        if let Some(before) = before {
+            self.account_for_scripts(package, kernel, &before)?;
+        }
         Ok(Done::Placed)
+    }
+
+    /// The inputs, where a script is about to run in the source and may change it.
+    fn inputs_if_scripts(&self, package: &PackageId, kernel: &KernelId, recipe: &Recipe) -> Option<Fingerprint> {
+        recipe.pre_install.as_ref().or(recipe.post_install.as_ref())?;
+        self.inputs_now(package, kernel).map(|(inputs, _)| inputs)
+    }
+
+    /// What a package's own scripts left in its source does not make its build stale: each rebuild would run them again.
+    fn account_for_scripts(&self, package: &PackageId, kernel: &KernelId, before: &Fingerprint) -> Result<()> {
+        let Some((now, _)) = self.inputs_now(package, kernel).filter(|(now, _)| now.source != before.source) else {
+            return Ok(());
+        };
+        let Some(mut manifest) = Manifest::read(&self.layout, package, kernel)? else { return Ok(()) };
+        let Some(built_from) = observe::built_from(&manifest).filter(|then| then.source == before.source) else {
+            return Ok(());
+        };
+        manifest.built.fingerprint = Fingerprint { source: now.source, ..built_from }.to_string();
+        manifest.write(&self.layout)
     }
 
     fn place(
@@ -86,13 +111,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a package is installed and every file of it is there.
+    /// Whether a package is installed, and every file of it is there and of the build that is there.
     fn stands(&self, package: &PackageId, kernel: &KernelId) -> Result<bool> {
         let entry = tree::package(&self.layout, package)?
             .and_then(|p| p.entries.into_iter().find(|e| e.kernel == *kernel && e.installed));
         let Some(entry) = entry else { return Ok(false) };
-        let record = entry.manifest.and_then(|m| m.installed);
-        Ok(record.is_none_or(|r| r.files.iter().all(|f| self.layout.host(&f.path).exists())))
+        let Some(manifest) = entry.manifest else { return Ok(true) };
+        let whole = manifest.installed.iter().flat_map(|r| &r.files).all(|f| self.layout.host(&f.path).exists());
+        Ok(whole && observe::outdated_files(&manifest).is_empty())
     }
 
     /// Runs depmod once for everything that was placed or taken away; then commits it, or puts everything back.
@@ -107,12 +133,15 @@ impl Engine {
         if self.layout.kernel_folder(&kernel.release).is_dir()
             && let Err(error) = depmod::run(&self.layout, &kernel.release)
         {
+            let placed = names.iter().filter_map(|name| install::pending(&self.layout, name, kernel).ok().flatten());
+            let placed: Vec<PackageId> = placed.collect();
             // The other way round than they were placed: one may have displaced another's file.
-            for name in names.into_iter().rev() {
-                install::undo(&self.layout, name, kernel)?;
-            }
+            let undone: Vec<_> = names.iter().rev().map(|name| install::undo(&self.layout, name, kernel)).collect();
             // The old modules are the ones the old index was made from; a second failure changes nothing for them.
             let _ = depmod::run(&self.layout, &kernel.release);
+            // Else they would be due again at once, and fail again.
+            placed.iter().for_each(|package| self.remember(package, kernel, &error));
+            undone.into_iter().collect::<Result<()>>()?;
             return Err(error);
         }
         for name in names {

@@ -12,6 +12,7 @@ use crate::event::Sink;
 use crate::fingerprint::Fingerprint;
 use crate::host::headers::{HeaderState, Headers};
 use crate::model::{KernelId, PackageId};
+use crate::observe;
 use crate::tree::{self, Manifest};
 
 impl Engine {
@@ -21,9 +22,9 @@ impl Engine {
     /// Those of dkms-contract.md §2: excluded, no headers, a dependency that is missing, a build that failed. Failures
     /// are remembered until an input changes.
     pub fn build(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
-        self.add_when_needed(package, order, sink)?;
         self.release_hold(package, kernel, order)?;
-        let result = self.try_build(package, kernel, order, sink);
+        let result =
+            self.add_when_needed(package, order, sink).and_then(|()| self.try_build(package, kernel, order, sink));
         self.settle_failure(package, kernel, &result);
         result
     }
@@ -145,11 +146,8 @@ impl Engine {
         let Some(manifest) = manifest.filter(|m| !m.built.fingerprint.is_empty()) else {
             return Ok(Some(there()));
         };
-        let same = manifest
-            .built
-            .fingerprint
-            .parse()
-            .is_ok_and(|then| inputs.changes_since(&then, recipe.build_depends_rebuild).is_empty());
+        let same = observe::built_from(&manifest)
+            .is_none_or(|then| inputs.changes_since(&then, recipe.build_depends_rebuild).is_empty());
         let whole =
             manifest.built.modules.iter().all(|m| self.layout.module_dir(package, kernel).join(&m.file_name).exists());
         Ok((same && whole).then(there))

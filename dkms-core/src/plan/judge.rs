@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::verdict::{
+    NOT_AUTOMATIC, TURNED_OFF, Verdict, by_the_tree, is_older, older_version, remembered, rightly_absent,
+    stale_reasons, stays, wants, why_due,
+};
 use super::{
-    Action, EntryView, FailureView, HeaderView, KernelPresence, KernelView, PackageView, Plan, RecipeView, Row,
-    SourceView, Verb, World,
+    Action, EntryView, HeaderView, KernelPresence, KernelView, PackageView, Plan, RecipeView, Row, SourceView, Verb,
+    World,
 };
 use crate::conf::version;
 use crate::model::{EntryState, KernelId, ModuleName, PackageId, PackageName};
@@ -16,33 +20,15 @@ pub(super) struct Judge<'w> {
     adding: HashMap<&'w PackageId, usize>,
 }
 
-/// What was decided for one package on one kernel.
-#[derive(Debug, Clone)]
-struct Verdict {
-    state: EntryState,
-    stale: bool,
-    reason: String,
-    /// Whether an install is due.
-    due: bool,
-}
-
-impl Verdict {
-    fn new(state: EntryState, reason: impl Into<String>) -> Self {
-        Self { state, stale: false, reason: reason.into(), due: false }
-    }
-
-    fn due(state: EntryState, stale: bool, reason: impl Into<String>) -> Self {
-        Self { state, stale, reason: reason.into(), due: true }
-    }
-}
-
 /// The judging of one kernel.
 struct OnKernel<'w> {
+    world: &'w World,
     kernel: &'w KernelView,
-    autoinstall_off: bool,
     /// For each package name, the version that is to be installed.
     candidates: BTreeMap<&'w PackageName, &'w PackageView>,
-    /// Every package name that the tree or the source tree knows.
+    /// For each package name, the version that is installed.
+    installed: HashMap<&'w PackageName, &'w PackageId>,
+    /// Every package name that the tree knows or is about to.
     known: BTreeSet<&'w PackageName>,
     /// Who owns each module on this kernel.
     owners: HashMap<&'w ModuleName, &'w PackageId>,
@@ -118,7 +104,7 @@ impl<'w> Judge<'w> {
             let is_candidate = candidate.is_some_and(|c| c.id == package.id);
             let verdict = match (candidate, on.verdicts.get(&package.id.name)) {
                 (Some(_), Some(verdict)) if is_candidate => verdict.clone(),
-                (Some(newest), Some(verdict)) => older_version(entry, newest, verdict),
+                (Some(newest), Some(verdict)) if is_older(package, newest) => older_version(entry, newest, verdict),
                 _ if matches!(package.source, SourceView::Unregistered) && !wants(package, entry) => continue,
                 _ => by_the_tree(package, entry),
             };
@@ -173,7 +159,8 @@ impl<'w> Judge<'w> {
                 (SourceView::Unregistered, Ok(true)) if self.adding.contains_key(&package.id) => {
                     Verdict::new(EntryState::Queued, "its source appeared")
                 }
-                (SourceView::Unregistered | SourceView::Registered, Ok(true)) => {
+                (SourceView::Unregistered, Ok(true)) => Verdict::new(EntryState::Added, TURNED_OFF),
+                (SourceView::Registered, Ok(true)) => {
                     Verdict::new(EntryState::Added, "no kernel to build for is installed yet")
                 }
                 (SourceView::Registered, Ok(false)) => Verdict::new(EntryState::Added, NOT_AUTOMATIC),
@@ -194,18 +181,15 @@ impl<'w> Judge<'w> {
     }
 }
 
-const NOT_AUTOMATIC: &str = "it does not ask for AUTOINSTALL";
-
 impl<'w> OnKernel<'w> {
     fn new(world: &'w World, kernel: &'w KernelView) -> Self {
         let mut candidates: BTreeMap<&PackageName, &PackageView> = BTreeMap::new();
-        let mut owners = HashMap::new();
+        let (mut owners, mut installed) = (HashMap::new(), HashMap::new());
         for package in &world.packages {
             let Some(entry) = package.entries.get(&kernel.id) else { continue };
-            if entry.installed
-                && let Some(recipe) = &entry.recipe
-            {
-                owners.extend(recipe.modules.iter().map(|m| (m, &package.id)));
+            if entry.installed {
+                installed.insert(&package.id.name, &package.id);
+                owners.extend(entry.recipe.iter().flat_map(|r| &r.modules).map(|m| (m, &package.id)));
             }
             if !wants(package, entry) {
                 continue;
@@ -215,15 +199,9 @@ impl<'w> OnKernel<'w> {
                 *newest = package;
             }
         }
-        Self {
-            kernel,
-            autoinstall_off: world.autoinstall_off,
-            candidates,
-            known: world.packages.iter().map(|p| &p.id.name).collect(),
-            owners,
-            verdicts: HashMap::new(),
-            path: Vec::new(),
-        }
+        let in_tree = world.packages.iter().filter(|p| p.source != SourceView::Unregistered);
+        let known = in_tree.map(|p| &p.id.name).chain(candidates.keys().copied()).collect();
+        Self { world, kernel, candidates, installed, known, owners, verdicts: HashMap::new(), path: Vec::new() }
     }
 
     fn depends(&self, package: &'w PackageView) -> &'w [PackageName] {
@@ -238,7 +216,7 @@ impl<'w> OnKernel<'w> {
         let Some((package, entry)) =
             self.candidates.get(name).and_then(|p| Some((*p, p.entries.get(&self.kernel.id)?)))
         else {
-            return Verdict::new(EntryState::Added, NOT_AUTOMATIC);
+            return self.not_automatic(name);
         };
         self.path.push(name);
         let verdict = self.judge(package, entry);
@@ -254,36 +232,45 @@ impl<'w> OnKernel<'w> {
         verdict
     }
 
+    /// A dependency of which no version is to be installed.
+    fn not_automatic(&self, name: &PackageName) -> Verdict {
+        let mut versions = self.world.packages.iter().filter(|p| p.id.name == *name);
+        match versions.find(|p| matches!(p.source, SourceView::Broken { .. })) {
+            Some(broken) => by_the_tree(broken, &EntryView::default()),
+            None => Verdict::new(EntryState::Added, NOT_AUTOMATIC),
+        }
+    }
+
     fn judge(&mut self, package: &'w PackageView, entry: &'w EntryView) -> Verdict {
         let Some(recipe) = &entry.recipe else { return by_the_tree(package, entry) };
-        if !entry.installed
-            && let Some(verdict) = rightly_absent(entry, recipe)
-        {
-            return verdict;
-        }
         let stale = stale_reasons(entry, recipe);
         if entry.installed && stale.is_empty() {
             return Verdict::new(EntryState::Installed, "");
         }
-        let state_now = if entry.installed { EntryState::Installed } else { EntryState::Added };
-        if let Some(waits) = self.waits_for_headers() {
-            return match entry.installed {
-                true => Verdict { stale: true, ..Verdict::new(state_now, waits) },
-                false => Verdict::new(EntryState::WaitingForHeaders, waits),
-            };
-        }
-        if self.autoinstall_off {
-            let state = if entry.built && !entry.installed { EntryState::Built } else { state_now };
-            let reason = "autoinstall is turned off by /etc/dkms/no-autoinstall";
-            return Verdict { stale: entry.installed, ..Verdict::new(state, reason) };
+        if let Some(verdict) = rightly_absent(entry, recipe) {
+            // What is being removed by hand just now must not come back, and what the package itself rules out would fail.
+            return if entry.installed { stays(&verdict.reason) } else { verdict };
         }
         if let Some(verdict) = self.owned_elsewhere(package, recipe) {
             return verdict;
         }
-        if let Some(verdict) = self.blocked_by_dependencies(recipe) {
-            return Verdict { stale: entry.installed, ..verdict };
+        if let Some(reason) = self.waits_for_headers() {
+            return match &entry.failure {
+                _ if entry.installed => stays(&reason),
+                Some(refusal) if refusal.state == Some(EntryState::KernelNewer) => remembered(refusal),
+                _ => Verdict::new(EntryState::WaitingForHeaders, reason),
+            };
         }
-        if let Some(verdict) = self.failed_before(entry, recipe) {
+        let failed = self.failed_before(entry, recipe);
+        if self.world.autoinstall_off {
+            let state = if entry.built { EntryState::Built } else { EntryState::Added };
+            return match failed {
+                _ if entry.installed => stays(TURNED_OFF),
+                Some(verdict) => verdict,
+                None => Verdict::new(state, TURNED_OFF),
+            };
+        }
+        if let Some(verdict) = self.blocked_by_dependencies(recipe).or(failed) {
             return Verdict { stale: entry.installed, ..verdict };
         }
         if entry.installed {
@@ -312,6 +299,12 @@ impl<'w> OnKernel<'w> {
     }
 
     fn owned_elsewhere(&self, package: &PackageView, recipe: &RecipeView) -> Option<Verdict> {
+        if let Some(installed) = self.installed.get(&package.id.name)
+            && version::compare(installed.version.as_str(), package.id.version.as_str()).is_gt()
+        {
+            // Somebody installed a version that does not install itself: that was meant.
+            return Some(Verdict::new(EntryState::Superseded, format!("{installed} is newer, and installed")));
+        }
         recipe.modules.iter().find_map(|module| {
             let owner = self.owners.get(module).filter(|owner| owner.name != package.id.name)?;
             Some(Verdict::new(EntryState::Superseded, format!("{owner} brings the module {module}")))
@@ -332,8 +325,8 @@ impl<'w> OnKernel<'w> {
             let verdict = self.verdict(name);
             // An excluded dependency counts as met for the order (dkms-contract.md §2, autoinstall).
             let met = verdict.due || matches!(verdict.state, EntryState::Installed | EntryState::Excluded);
-            if !met && !self.installed(name) {
-                let reason = format!("it needs {name}, which is {}", verdict.state);
+            if !met && !self.installed.contains_key(name) {
+                let reason = format!("it needs {name}, which is {}: {}", verdict.state, verdict.reason);
                 let state = match verdict.state {
                     EntryState::Deferred | EntryState::WaitingForHeaders => EntryState::Deferred,
                     _ => EntryState::Failed,
@@ -344,99 +337,18 @@ impl<'w> OnKernel<'w> {
         None
     }
 
-    /// Whether some version of a package that does not install itself is installed all the same.
-    fn installed(&self, name: &PackageName) -> bool {
-        self.owners.values().any(|owner| owner.name == *name)
-    }
-
     fn failed_before(&self, entry: &EntryView, recipe: &RecipeView) -> Option<Verdict> {
         let failure = entry.failure.as_ref()?;
         let HeaderView::Ready { stamp } = &self.kernel.headers else { return None };
-        // A failure before its inputs were known is not tried again by itself: nothing could tell that it is worth it.
-        let same = match (entry.inputs.as_ref(), failure.fingerprint.parse().ok()) {
+        let same = match (&entry.inputs, failure.fingerprint.parse().ok()) {
             (Some(now), Some(then)) => {
                 now.changes_since(&then, !recipe.depends.is_empty()).is_empty() && failure.header_stamp == *stamp
             }
-            _ => true,
+            // Headers that came since may well be what it lacked.
+            (Some(_), None) => false,
+            // As long as the inputs cannot be read, nothing tells that another try is worth it.
+            (None, _) => true,
         };
-        same.then(|| failed(failure))
+        same.then(|| remembered(failure))
     }
-}
-
-/// Whether a package is to be installed on a kernel by itself.
-fn wants(package: &PackageView, entry: &EntryView) -> bool {
-    match (&package.source, &entry.recipe) {
-        (SourceView::Broken { .. }, _) => false,
-        (_, Some(recipe)) => recipe.autoinstall,
-        // What cannot be read is shown as failed, in case it wants to be.
-        (_, None) => package.autoinstall.is_err() && package.source == SourceView::Registered,
-    }
-}
-
-fn rightly_absent(entry: &EntryView, recipe: &RecipeView) -> Option<Verdict> {
-    [(EntryState::Held, &entry.held), (EntryState::Dormant, &recipe.dormant), (EntryState::Excluded, &recipe.exclusion)]
-        .into_iter()
-        .find_map(|(state, reason)| Some(Verdict::new(state, reason.clone()?)))
-}
-
-/// Why what is installed, or built, is not what it should be; empty when it is.
-fn stale_reasons(entry: &EntryView, recipe: &RecipeView) -> Vec<String> {
-    let mut reasons: Vec<String> = Vec::new();
-    if entry.installed
-        && let Some(first) = entry.missing.first()
-    {
-        reasons.push(format!("{} is missing", first.display()));
-    }
-    if entry.built
-        && let (Some(now), Some(then)) = (&entry.inputs, &entry.built_from)
-    {
-        reasons.extend(now.changes_since(then, recipe.depends_rebuild).into_iter().map(str::to_owned));
-    }
-    reasons
-}
-
-fn why_due(entry: &EntryView, stale: &[String]) -> String {
-    match (entry.built, stale.is_empty(), &entry.failure) {
-        (true, true, _) => "it is built and not installed".into(),
-        (true, false, _) => stale.join(", "),
-        (false, _, Some(_)) => "it failed before, and what it is built from has changed since".into(),
-        (false, _, None) => "it is not there yet".into(),
-    }
-}
-
-/// An older version than the one that is to be installed.
-fn older_version(entry: &EntryView, newest: &PackageView, verdict: &Verdict) -> Verdict {
-    if entry.installed && verdict.state != EntryState::Installed {
-        return Verdict::new(EntryState::Installed, format!("until {} is there", newest.id));
-    }
-    Verdict::new(EntryState::Superseded, format!("{} is newer", newest.id))
-}
-
-/// What a failure left; the compiler's own word tells more than ours.
-fn failed(failure: &FailureView) -> Verdict {
-    let reason = failure.first_error.as_ref().unwrap_or(&failure.error);
-    Verdict::new(failure.state.unwrap_or(EntryState::Failed), reason.clone())
-}
-
-/// A package that nobody installs by itself: what the tree says.
-fn by_the_tree(package: &PackageView, entry: &EntryView) -> Verdict {
-    if let SourceView::Broken { path } = &package.source {
-        return Verdict::new(EntryState::Broken, format!("its source {} is missing", path.display()));
-    }
-    let unreadable = package.autoinstall.as_ref().err();
-    if let (Some(why), None) = (unreadable, &entry.recipe) {
-        let state = if entry.installed { EntryState::Installed } else { EntryState::Failed };
-        return Verdict { stale: entry.installed, ..Verdict::new(state, why.clone()) };
-    }
-    let stale = entry.recipe.as_ref().map(|recipe| stale_reasons(entry, recipe)).unwrap_or_default();
-    if entry.installed {
-        return Verdict { stale: !stale.is_empty(), ..Verdict::new(EntryState::Installed, stale.join(", ")) };
-    }
-    if let Some(verdict) = entry.recipe.as_ref().and_then(|recipe| rightly_absent(entry, recipe)) {
-        return verdict;
-    }
-    if let Some(failure) = &entry.failure {
-        return failed(failure);
-    }
-    Verdict::new(if entry.built { EntryState::Built } else { EntryState::Added }, NOT_AUTOMATIC)
 }

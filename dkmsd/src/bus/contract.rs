@@ -33,9 +33,10 @@ fn lines(interface: &Interface<'_>) -> Vec<String> {
         lines.push(format!("{name} signal {} {}", signal.name(), args.collect::<Vec<_>>().join(" ")));
     }
     for property in interface.properties() {
-        let constant = property.annotations().iter().any(|a| {
-            a.name() == "org.freedesktop.DBus.Property.EmitsChangedSignal" && a.value() == "const"
-        });
+        let constant = property
+            .annotations()
+            .iter()
+            .any(|a| a.name() == "org.freedesktop.DBus.Property.EmitsChangedSignal" && a.value() == "const");
         let access = property.access();
         lines.push(format!("{name} property {} {} {access:?} const={constant}", property.name(), property.ty()));
     }

@@ -10,21 +10,21 @@ use rstest::rstest;
 
 use super::*;
 
-const RELEASE: &str = "6.1.0-56-amd64";
-const BUILD: &str = "usr/src/linux-headers-6.1.0-56-amd64";
-const COMMON: &str = "usr/src/linux-headers-6.1.0-56-common";
-const KBUILD: &str = "usr/lib/linux-kbuild-6.1";
-const QUIET: Duration = Duration::from_secs(2);
+pub(crate) const RELEASE: &str = "6.1.0-56-amd64";
+pub(crate) const BUILD: &str = "usr/src/linux-headers-6.1.0-56-amd64";
+pub(crate) const COMMON: &str = "usr/src/linux-headers-6.1.0-56-common";
+pub(crate) const KBUILD: &str = "usr/lib/linux-kbuild-6.1";
+pub(crate) const QUIET: Duration = Duration::from_secs(2);
 
 /// Debian's headers in small, under a root that everybody may enter.
-struct Tree {
+pub(crate) struct Tree {
     root: tempfile::TempDir,
-    layout: Layout,
+    pub(crate) layout: Layout,
     cache: HeaderCache,
 }
 
 impl Tree {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let tree = Self { layout: Layout::under(root.path()), root, cache: HeaderCache::default() };
@@ -53,13 +53,13 @@ impl Tree {
         tree
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path)
     }
 
     /// Writes a file, so that the ctime of what changes is another one: times are as coarse as the clock's ticks, and
     /// a test is quicker.
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         let changes = path.ancestors().find(|p| p.exists()).unwrap();
         let ctime = || fs::metadata(changes).map(|m| (m.ctime(), m.ctime_nsec())).unwrap();
@@ -98,7 +98,7 @@ impl Tree {
     }
 }
 
-fn kernel() -> KernelId {
+pub(crate) fn kernel() -> KernelId {
     KernelId::new(RELEASE, "x86_64").unwrap()
 }
 

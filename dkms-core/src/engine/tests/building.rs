@@ -1,0 +1,137 @@
+//! Builds that fail, and what is remembered of them.
+
+use super::*;
+
+fn log_of(error: &Error) -> String {
+    fs::read_to_string(error.log().unwrap()).unwrap()
+}
+
+#[test]
+fn a_failed_make_is_remembered_until_something_changes() {
+    let machine = Machine::new();
+    let package =
+        machine.source("a/1", "MAKE[0]=\"echo half >half.o; echo 'a.c:3:1: error: no such thing' >&2; false\"");
+    let error = machine.install(&package).unwrap_err();
+    assert_eq!(error.exit_code(), 10);
+    assert!(error.to_string().contains("a.c:3:1: error: no such thing"), "{error}");
+    assert!(log_of(&error).contains("no such thing") && log_of(&error).contains("# exit code: 1"));
+    let left = machine.layout().build_dir(&package);
+    assert_eq!(fs::read_to_string(left.join("half.o")).unwrap(), "half\n");
+    assert_eq!(fs::read_to_string(left.join("make.log")).unwrap(), log_of(&error));
+
+    let look = machine.look();
+    assert_eq!((row(&look).state, verbs(&look)), (EntryState::Failed, vec![]));
+    let failure = tree::failures::read(machine.layout(), &package, &machine.kernel).unwrap().unwrap();
+    assert_eq!((failure.code, failure.attempts), (10, 1));
+    assert_eq!(failure.first_error.as_deref(), Some("a.c:3:1: error: no such thing"));
+    assert_eq!(look.world.packages[0].entries[&machine.kernel].log.as_deref(), error.log());
+
+    machine.install(&package).unwrap_err();
+    let failure = tree::failures::read(machine.layout(), &package, &machine.kernel).unwrap().unwrap();
+    assert_eq!(failure.attempts, 2);
+    machine.source("a/1", "");
+    assert_eq!(verbs(&machine.look()), [Verb::Install(machine.kernel.clone())]);
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+    assert_eq!(tree::failures::all(machine.layout()).unwrap(), []);
+    assert!(!left.exists(), "nothing is left of a build that succeeded");
+}
+
+#[rstest]
+#[case::module_missing("MAKE[0]=true", 7, "r8169.ko")]
+#[case::module_elsewhere("BUILT_MODULE_LOCATION=sub", 7, "sub/r8169.ko")]
+#[case::no_module("MAKE[0]=\"echo text >r8169.ko\"", 6, "r8169.ko")]
+#[case::another_name("BUILT_MODULE_NAME=other; MAKE[0]=\"cp prebuilt other.ko\"", 6, "it calls itself r8169")]
+#[case::a_link_out("MAKE[0]=\"ln -s /etc/hostname r8169.ko\"", 7, "r8169.ko")]
+#[case::pre_build("PRE_BUILD=hook.sh", 9, "PRE_BUILD")]
+#[case::patch_missing("PATCH[0]=absent.patch", 5, "absent.patch")]
+#[case::patch_outside("PATCH[0]=../dkms.conf", 5, "..")]
+#[case::patch_does_not_fit("PATCH[0]=fix.patch", 6, "fix.patch")]
+fn what_is_wrong_is_told_by_code_and_name(#[case] lines: &str, #[case] code: i32, #[case] named: &str) {
+    let machine = Machine::new();
+    let package = machine.source("a/1", lines);
+    machine.script(&package, "hook.sh", "exit 9");
+    let patches = machine.layout().source(&package).join("patches");
+    fs::create_dir(&patches).unwrap();
+    fs::write(patches.join("fix.patch"), "--- a/gone.c\n+++ b/gone.c\n@@ -1 +1 @@\n-a\n+b\n").unwrap();
+    let error = machine.install(&package).unwrap_err();
+    assert_eq!(error.exit_code(), code, "{error}");
+    assert!(error.to_string().contains(named), "{error}");
+    assert!(!machine.layout().module_dir(&package, &machine.kernel).exists());
+    let look = machine.look();
+    assert_eq!((row(&look).state, verbs(&look)), (EntryState::Failed, vec![]));
+}
+
+#[test]
+fn a_module_of_another_kernel_is_refused() {
+    let mut machine = Machine::new();
+    machine.kernel = KernelId::new("6.99.0-other", machine.kernel.arch.as_str()).unwrap();
+    machine.kernel_folder(&machine.kernel.clone());
+    let package = machine.source("a/1", "");
+    let error = machine.install(&package).unwrap_err();
+    let release = fixture::kernel().release;
+    assert!(
+        matches!(&error, Error::BadModule { why, .. } if why.contains(&format!("built for kernel {release}"))),
+        "{error}"
+    );
+    assert!(!machine.layout().module_dir(&package, &machine.kernel).exists());
+}
+
+#[rstest]
+#[case::excluded("BUILD_EXCLUSIVE_KERNEL='^2'", 77, EntryState::Excluded)]
+#[case::obsolete("OBSOLETE_BY=9.9", 0, EntryState::Queued)]
+#[case::dependency("BUILD_DEPENDS[0]=b", 13, EntryState::Deferred)]
+fn what_is_not_to_be_built(#[case] lines: &str, #[case] code: i32, #[case] state: EntryState) {
+    let machine = Machine::new();
+    let package = machine.source("a/1", lines);
+    assert_eq!(row(&machine.look()).state, state);
+    assert_eq!(machine.install(&package).map_or_else(|e| e.exit_code(), |_| 0), code);
+    let after = if code == 0 { EntryState::Installed } else { state };
+    assert_eq!(row(&machine.look()).state, after);
+}
+
+/// What ruled it out is gone: nothing that was remembered may keep it away.
+#[test]
+fn an_exclusion_ends_with_its_override_even_without_headers() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "");
+    let exclusion = machine.layout().config_dir().join("a.conf");
+    fs::create_dir_all(machine.layout().config_dir()).unwrap();
+    fs::write(&exclusion, "BUILD_EXCLUSIVE_KERNEL='^2'\n").unwrap();
+    let build = machine.layout().kernel_source(&machine.kernel.release);
+    fs::remove_file(&build).unwrap();
+    assert_eq!(machine.install(&package).unwrap_err().exit_code(), 77);
+    fs::remove_file(&exclusion).unwrap();
+    assert_eq!(machine.install(&package).unwrap_err().exit_code(), 21);
+    machine.kernel_folder(&machine.kernel);
+    assert_eq!(verbs(&machine.look()), [Verb::Install(machine.kernel.clone())]);
+}
+
+#[test]
+fn patches_are_applied_in_order_and_an_admins_win() {
+    let machine = Machine::new();
+    let package = machine
+        .source("a/1", "PATCH[0]=one.patch; PATCH[1]=two.patch; MAKE[0]=\"grep -x three a.c && cp prebuilt r8169.ko\"");
+    let source = machine.layout().source(&package);
+    let patch = |folder: &Path, name: &str, from: &str, to: &str| {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join(name), format!("--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-{from}\n+{to}\n")).unwrap();
+    };
+    fs::write(source.join("a.c"), "one\n").unwrap();
+    patch(&source.join("patches"), "one.patch", "one", "two");
+    patch(&source.join("patches"), "two.patch", "two", "wrong");
+    patch(&machine.layout().override_patches(&package.name), "two.patch", "two", "three");
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+    assert_eq!(fs::read_to_string(source.join("a.c")).unwrap(), "one\n", "the source stays as it was");
+}
+
+/// POST_BUILD fails after the modules stand: the package is built, and the failure is known.
+#[test]
+fn post_build_that_fails_leaves_the_package_built() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "POST_BUILD=hook.sh");
+    machine.script(&package, "hook.sh", "exit 9");
+    assert_eq!(machine.install(&package).unwrap_err().exit_code(), 9);
+    assert!(machine.layout().module_dir(&package, &machine.kernel).join("r8169.ko").exists());
+    let look = machine.look();
+    assert_eq!((row(&look).state, verbs(&look)), (EntryState::Failed, vec![]));
+}
