@@ -49,7 +49,7 @@ pub async fn run(root: PathBuf) -> anyhow::Result<()> {
     let args = worker_args(&root, in_chroot);
     let max_jobs = settings.daemon.max_jobs as usize;
     let (coordinator, shared) =
-        Coordinator::new(max_jobs, layout.history(), ask.clone(), |commands| Workers::new(program, args, commands));
+        Coordinator::new(max_jobs, &layout, ask.clone(), |commands| Workers::new(program, args, commands));
     let (stop, stopped) = watch::channel(false);
     let coordinator = tokio::spawn(coordinator.run(stopped));
 

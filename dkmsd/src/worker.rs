@@ -33,7 +33,7 @@ pub fn run(settings: Settings, in_chroot: bool) -> anyhow::Result<()> {
     std::thread::spawn(end_with_daemon);
     let outcome = match Engine::new(settings, Some(in_chroot)) {
         Ok(engine) => outcome(&engine, &task),
-        Err(error) => failed(&error),
+        Err(error) => Outcome { recorded: false, ..failed(&error) },
     };
     say(&WorkerLine::Ended { outcome });
     Ok(())
@@ -89,7 +89,16 @@ fn perform(engine: &Engine, task: &Task, found: &mut Option<dkms_core::model::Pa
 }
 
 fn done(error: Option<String>, placed: bool) -> Outcome {
-    Outcome { verdict: Verdict::Done, code: 0, error, first_error: None, log: None, placed, package: None }
+    Outcome {
+        verdict: Verdict::Done,
+        code: 0,
+        error,
+        first_error: None,
+        log: None,
+        placed,
+        package: None,
+        recorded: true,
+    }
 }
 
 fn failed(error: &Error) -> Outcome {
@@ -106,6 +115,7 @@ fn failed(error: &Error) -> Outcome {
     };
     Outcome {
         code: error.exit_code(),
+        recorded: true,
         first_error,
         log: error.log().map(ToOwned::to_owned),
         ..Outcome::because(verdict, error.to_string())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dkms_core::bus::names::{MANAGER_PATH, job_path};
 use dkms_core::event::Phase;
+use dkms_core::layout::Layout;
 use tokio::sync::{mpsc, watch};
 use zbus::connection::Builder;
 use zbus::{Guid, fdo};
@@ -52,8 +53,8 @@ fn ours(node: &Node<'_>) -> Vec<String> {
 
 fn context() -> Context {
     let (ask, _) = mpsc::channel(1);
-    let history = std::env::temp_dir().join("no-such-history");
-    let (_, shared) = Coordinator::new(1, history, ask.clone(), |to| Workers::new("false".into(), Vec::new(), to));
+    let layout = Layout::under("/nonexistent");
+    let (_, shared) = Coordinator::new(1, &layout, ask.clone(), |to| Workers::new("false".into(), Vec::new(), to));
     let (_, watching) = watch::channel(Vec::new());
     let (reload, _) = mpsc::channel(1);
     Context { shared, ask, watching, reload, running: "6.1.0".into() }

@@ -2,19 +2,21 @@
 //!
 //! It never waits for a worker, a client or the disk: everything reaches it as a [`Command`].
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dkms_core::bus::types::HistoryRow;
 use dkms_core::event::Event;
+use dkms_core::layout::Layout;
 use dkms_core::model::KernelId;
 use dkms_core::observe::Look;
+use dkms_core::plan::HeaderView;
+use dkms_core::tree::Failure;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use super::job::{Job, Operation, Outcome, Task, Verdict};
+use super::job::{Job, Operation, Outcome, State, Task, Verdict};
 use super::jobs::{Cancel, Jobs, NotCanceled};
 use super::workers::Workers;
 use crate::history::{self, History};
@@ -70,6 +72,8 @@ pub enum Command {
         /// How.
         outcome: Outcome,
     },
+    /// What these jobs ended with is remembered: the disk may be looked at.
+    Remembered(Vec<u32>),
     /// The settings were read again.
     MaxJobs(usize),
 }
@@ -123,7 +127,7 @@ pub struct Coordinator {
     /// Asks for a new look at the disk.
     look_again: mpsc::Sender<Ask>,
     workers: Workers,
-    history_file: PathBuf,
+    layout: Layout,
     shared: Shared,
 }
 
@@ -132,7 +136,7 @@ impl Coordinator {
     #[must_use]
     pub fn new(
         max_jobs: usize,
-        history_file: PathBuf,
+        layout: &Layout,
         look_again: mpsc::Sender<Ask>,
         workers: impl FnOnce(mpsc::Sender<Command>) -> Workers,
     ) -> (Self, Shared) {
@@ -144,7 +148,7 @@ impl Coordinator {
             snapshot,
             notices,
             ended: Arc::default(),
-            history: Arc::new(Mutex::new(History::open(&history_file))),
+            history: Arc::new(Mutex::new(History::open(&layout.history()))),
             max_jobs: Arc::new(AtomicU64::new(max_jobs as u64)),
         };
         let coordinator = Self {
@@ -158,7 +162,7 @@ impl Coordinator {
             publish,
             look_again,
             workers: workers(sender),
-            history_file,
+            layout: layout.clone(),
             shared: shared.clone(),
         };
         (coordinator, shared)
@@ -220,6 +224,7 @@ impl Coordinator {
                 self.job_over(&over);
                 self.go_on();
             }
+            Command::Remembered(ids) => self.look_after(&ids),
             Command::MaxJobs(max) => {
                 self.max_jobs = max;
                 self.shared.max_jobs.store(max as u64, Ordering::Relaxed);
@@ -270,8 +275,55 @@ impl Coordinator {
         self.republish();
     }
 
-    /// Jobs are over: the disk has to be looked at before anybody is told.
+    /// Jobs are over: the disk has to be looked at before anybody is told. A failure that the engine could not remember
+    /// (the worker was canceled, or died) is remembered first, or the next look would find the same job due.
     fn job_over(&mut self, ids: &[u32]) {
+        let failures: Vec<Failure> = ids.iter().filter_map(|id| self.failure(*id)).collect();
+        if failures.is_empty() {
+            return self.look_after(ids);
+        }
+        let (ids, layout, commands) = (ids.to_vec(), self.layout.clone(), self.shared.commands.clone());
+        tokio::task::spawn_blocking(move || {
+            for failure in failures {
+                if let Err(error) = dkms_core::tree::failures::write(&layout, &failure) {
+                    warn!("a failure could not be remembered: {error}");
+                }
+            }
+            // Only a coordinator that is stopping is not there to hear it.
+            let _ = commands.blocking_send(Command::Remembered(ids));
+        });
+    }
+
+    fn failure(&self, id: u32) -> Option<Failure> {
+        let job = self.jobs.get(id)?;
+        let State::Ended(outcome) = &job.state else { return None };
+        let unheard = matches!(outcome.verdict, Verdict::Failed | Verdict::Canceled) && !outcome.recorded;
+        let (package, kernel) = (job.task.package.clone()?, job.task.kernel.clone()?);
+        if !unheard || !job.task.operation.builds() {
+            return None;
+        }
+        let look = self.look.as_ref()?;
+        let entry = look.world.packages.iter().find(|p| p.id == package).and_then(|p| p.entries.get(&kernel));
+        let header_stamp = look.world.kernels.iter().find(|k| k.id == kernel).and_then(|k| match &k.headers {
+            HeaderView::Ready { stamp } => Some(stamp.clone()),
+            _ => None,
+        });
+        Some(Failure {
+            package,
+            kernel,
+            fingerprint: entry.and_then(|e| e.inputs.as_ref()).map(ToString::to_string).unwrap_or_default(),
+            header_stamp: header_stamp.unwrap_or_default(),
+            code: outcome.code,
+            state: None,
+            error: outcome.error.clone().unwrap_or_default(),
+            first_error: None,
+            log: job.log.clone(),
+            at: now(),
+            attempts: 1,
+        })
+    }
+
+    fn look_after(&mut self, ids: &[u32]) {
         if ids.is_empty() {
             return;
         }
@@ -309,7 +361,7 @@ impl Coordinator {
         log_end(&job.task, outcome);
         let view = view(job);
         let row = HistoryRow {
-            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            at: now(),
             job: view.id,
             operation: view.operation.into(),
             package: view.package,
@@ -322,7 +374,7 @@ impl Coordinator {
             error: outcome.error.clone().unwrap_or_default(),
         };
         let line = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner).add(row);
-        let file = self.history_file.clone();
+        let file = self.layout.history();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = history::append(&file, &line) {
                 warn!("cannot write {}: {error}", file.display());
@@ -345,6 +397,10 @@ impl Coordinator {
         // Without anybody on the bus there is nobody to hear it.
         let _ = self.shared.notices.send(notice);
     }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 fn view(job: &Job) -> JobView {

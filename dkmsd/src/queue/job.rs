@@ -159,6 +159,8 @@ pub struct Outcome {
     pub placed: bool,
     /// The package that [`Operation::Add`] found in the source.
     pub package: Option<PackageId>,
+    /// The engine has remembered it, if it is a failure. What ended without the engine's word is the daemon's to remember.
+    pub recorded: bool,
 }
 
 impl Outcome {
@@ -173,6 +175,7 @@ impl Outcome {
             log: None,
             placed: false,
             package: None,
+            recorded: false,
         }
     }
 }

@@ -53,6 +53,10 @@ pub enum Cancel {
     EndWorker,
 }
 
+/// Why a job that somebody canceled is not done.
+pub const CANCELED: &str =
+    "canceled by hand; it is not tried again until asked for or something it is made from changes";
+
 impl Jobs {
     /// Every job, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Job> {
@@ -73,10 +77,9 @@ impl Jobs {
 
     /// Queues a task, or finds the job that already does it. The flag says whether it is new.
     pub fn enqueue(&mut self, mut task: Task, after: Vec<u32>, planned: bool) -> (u32, bool) {
-        let same = self
-            .jobs
-            .values_mut()
-            .find(|job| matches!(job.state, State::Queued | State::Running) && job.task.same_work(&task));
+        // A plan is made from what a look found, and a job that is over may have ended after that look.
+        let counts = |state: &State| planned || matches!(state, State::Queued | State::Running);
+        let same = self.jobs.values_mut().find(|job| counts(&job.state) && job.task.same_work(&task));
         if let Some(job) = same {
             // What a person asks for stays, whatever the next plan says.
             job.planned &= planned;
@@ -303,7 +306,7 @@ impl Jobs {
             State::Canceling => Ok(Cancel::EndWorker),
             _ if !job.cancelable() => Err(NotCanceled::Busy),
             State::Queued => {
-                self.end(id, Outcome::because(Verdict::Canceled, "canceled before it started"));
+                self.end(id, Outcome::because(Verdict::Canceled, CANCELED));
                 Ok(Cancel::Over)
             }
             _ => {
@@ -397,6 +400,9 @@ mod tests {
         assert_eq!(jobs.take_plan(&due), (vec![], vec![]));
         jobs.start_ready(9);
         assert_eq!(jobs.take_plan(&due), (vec![], vec![]), "a running job is the same work");
+        jobs.worker_ended(1, failed());
+        assert_eq!(jobs.take_plan(&due), (vec![], vec![]), "so is one whose end has not been looked at");
+        assert_eq!(jobs.enqueue(task_of(&due.actions[0]), vec![], false), (2, true), "but not for a person");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::coordinator::{Command, ended_command};
 use super::job::{Operation, Outcome, Task, Verdict, WorkerLine};
+use super::jobs::CANCELED;
 
 /// How long a worker has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
@@ -105,7 +106,7 @@ async fn attend(
     }
     match (result, child.wait().await) {
         (Talk::Ended(outcome), _) => outcome,
-        (Talk::Canceled, _) => Outcome::because(Verdict::Canceled, "canceled"),
+        (Talk::Canceled, _) => Outcome::because(Verdict::Canceled, CANCELED),
         (Talk::Broken(why), Ok(status)) => died(task, &why, Some(status)),
         (Talk::Broken(why), Err(_)) => died(task, &why, None),
     }
