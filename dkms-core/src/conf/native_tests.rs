@@ -75,14 +75,15 @@ fn pattern() -> BoxedStrategy<String> {
 fn expression() -> BoxedStrategy<String> {
     let leaf = one_of(&["1", "2", "n", "7", "010", "0x1f", "-3", "arr[1]", "$n", "${#v}", "n++", "--n"]);
     leaf.prop_recursive(3, 12, 2, |inner| {
-        let op =
-            one_of(&["+", "-", "*", "/", "%", "<", "<=", "==", "!=", "&&", "||", "&", "|", "^", "<<", ">>", ",", "**"]);
+        let op = one_of(&["+", "-", "*", "<", "<=", "==", "!=", "&&", "||", "&", "|", "^"]);
+        let constant = one_of(&["/ 3", "% 7", "<< 2", ">> 1", "** 2", ", 5"]);
         prop_oneof![
             (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            (inner.clone(), constant).prop_map(|(a, op)| format!("({a} {op})")),
             inner.clone().prop_map(|a| format!("({a})")),
             inner.clone().prop_map(|a| format!("!{a}")),
             (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("({a}) ? {b} : {c}")),
-            (one_of(&["=", "+=", "-=", "*="]), inner).prop_map(|(op, a)| format!("n {op} {a}")),
+            (one_of(&["=", "+=", "-=", "*="]), inner).prop_map(|(op, a)| format!("(n {op} {a})")),
         ]
     })
     .boxed()
