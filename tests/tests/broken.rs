@@ -7,13 +7,11 @@ use dkmsd_tests::Machine;
 const LIMIT: Duration = Duration::from_secs(300);
 const ERROR: &str = "this_function_is_in_no_kernel";
 
-/// How often the package was tried to install, by the daemon's own history.
-#[allow(clippy::unwrap_used, reason = "part of a test")]
+/// How often the package was tried, by the daemon's own history.
 fn attempts(machine: &Machine) -> usize {
     let history = machine.sh("busctl --json=short call org.dkmsd1 /org/dkmsd1 org.dkmsd1.Manager ListHistory u 0");
-    let history: serde_json::Value = serde_json::from_str(&history).unwrap();
-    let jobs = history["data"][0].as_array().unwrap();
-    jobs.iter().filter(|job| job["package"]["data"] == "broken-dkmsd" && job["operation"]["data"] == "install").count()
+    let rows = history.split("\"at\":");
+    rows.filter(|row| row.contains("\"broken-dkmsd\"") && row.contains("\"install\"")).count()
 }
 
 #[test]

@@ -53,7 +53,8 @@ fn no_build_starts_before_headers_are_whole() {
         machine.command(RECORD).stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("machine.sh runs");
     machine.drop_slow("slow-a");
 
-    // Its compiler is Debian's own, from the headers' dependencies, so that nothing but the headers is missing.
+    // What apt would bring along with the headers, so that nothing but the headers is missing.
+    machine.apt_install(&["libelf1"]);
     let whole = machine.numbers(&format!("set -- {by_hand}\n{UNPACK}"))[0];
     machine.wait_installed(by_hand, &["slow-a"], LIMIT);
     let first = starts(&machine);
