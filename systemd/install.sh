@@ -361,23 +361,6 @@ kernels_with_headers() {
     done | sort -V
 }
 
-# Where the daemon's words end now, for follow_daemon to go on from.
-daemon_said() {
-    if under_systemd; then
-        journalctl --quiet --lines 1 --output cat --show-cursor | sed -n 's/^-- cursor: //p'
-    else
-        echo $(($(wc -l < "$log_file") + 1))
-    fi
-}
-
-follow_daemon() {
-    if under_systemd; then
-        exec journalctl --quiet --follow --unit dkmsd --output cat --after-cursor "$1"
-    else
-        exec tail -n "+$1" -f "$log_file"
-    fi
-}
-
 sample_file() { find "/lib/modules/$1" -name "$sample_module.ko*" -print -quit; }
 
 show_demo() {
@@ -394,29 +377,30 @@ show_demo() {
     [[ ! -e $source ]] || take_sample_away
 
     say "" "Demonstration: dropping a sample driver into $source. From here on this script only watches."
-    say "What dkmsd does about it:"
-    local log follower end
-    exec {log}< <(follow_daemon "$(daemon_said)")
+    say "What dkmsd says about it (dkmsctl monitor):"
+    local news follower text state=waiting end=$((SECONDS + demo_seconds))
+    exec {news}< <(exec "$prefix/bin/dkmsctl" monitor)
     follower=$!
+    # It says how the daemon is as soon as it listens.
+    read -r -t "$ready_seconds" -u "$news" text || die "dkmsctl monitor says nothing; does it work by hand?"
+    say "  $text"
     # Under another name first: it is there as a whole, or not at all.
     cp -rT "$top/tests/fixtures/$sample-$sample_version" "/usr/src/.$sample-new"
     chmod -R u=rwX,go=rX "/usr/src/.$sample-new"
     mv -T "/usr/src/.$sample-new" "$source"
 
-    end=$((SECONDS + demo_seconds))
-    local state=waiting text
     while [[ $state == waiting ]]; do
-        read -r -t $((end > SECONDS ? end - SECONDS : 1)) -u "$log" text || state=silent
+        read -r -t $((end > SECONDS ? end - SECONDS : 1)) -u "$news" text || state=silent
         [[ $state == silent ]] || say "  $text"
         case $(dkmsctl status "$package" -k "$kernel" 2>&1) in
             *installed*) state=installed ;;
             *failed*) state=failed ;;
-            # It was taken away by hand before; adding it by hand ends that.
+            # Taken away by hand once, it stays away until it is added by hand.
             *held*) dkmsctl add "$source" > /dev/null ;;
         esac
     done
     kill "$follower" 2> /dev/null || true
-    exec {log}<&-
+    exec {news}<&-
 
     say ""
     dkmsctl status "$package" || true
