@@ -146,7 +146,9 @@ fn contents(folder: &Path) -> io::Result<String> {
         hash.update(name);
         hash.update(metadata.mode().to_le_bytes());
         if metadata.is_symlink() {
-            hash.update(fs::read_link(path)?.as_os_str().as_bytes());
+            let target = fs::read_link(path)?;
+            hash.update((target.as_os_str().len() as u64).to_le_bytes());
+            hash.update(target.as_os_str().as_bytes());
         } else if metadata.is_file() {
             hash.update(metadata.len().to_le_bytes());
             let mut file = fs::File::open(path)?;
@@ -178,6 +180,8 @@ fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &fs::Metadata) -> io::Resul
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn print(source: &str, headers: &str, depends: &str) -> Fingerprint {
@@ -217,5 +221,13 @@ mod tests {
         fs::rename(&file, folder.path().join("sub/b.c")).unwrap();
         assert_ne!(digests.of(folder.path()).unwrap(), first, "another name");
         assert_eq!(digests.of(&folder.path().join("gone")).unwrap(), "");
+        let before = digests.of(folder.path()).unwrap();
+        std::os::unix::fs::symlink("sub", folder.path().join("link")).unwrap();
+        let linked = digests.of(folder.path()).unwrap();
+        assert_ne!(linked, before, "a link is content");
+        fs::write(folder.path().join("sub/c.c"), "").unwrap();
+        fs::set_permissions(folder.path().join("sub/b.c"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::remove_file(folder.path().join("sub/c.c")).unwrap();
+        assert_ne!(digests.of(folder.path()).unwrap(), linked, "so is a mode: a script runs or does not");
     }
 }

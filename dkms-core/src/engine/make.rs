@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{Done, Engine, Order, waiting};
+use crate::build::sandbox::{self, Strength};
 use crate::build::{self, Build};
 use crate::conf::Recipe;
 use crate::error::{Error, IoContext as _, Result};
@@ -89,6 +90,15 @@ impl Engine {
         inputs: &Fingerprint,
         sink: &mut dyn Sink,
     ) -> Result<()> {
+        // Without namespaces, all builds of a package have the one classic folder.
+        let words = [package.name.as_str(), package.version.as_str()];
+        let _turn = match sandbox::strength() {
+            Strength::Namespaces => None,
+            Strength::UserOnly => {
+                let wait = &mut waiting(sink, "this package's build folder");
+                Some(tree::locks::lock(&self.layout, "workspace", &words, wait)?)
+            }
+        };
         let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         let limit = self.settings.package(&package.name).timeout.unwrap_or(self.settings.daemon.build_timeout);
         let order = Build {

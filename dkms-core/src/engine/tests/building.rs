@@ -135,3 +135,44 @@ fn post_build_that_fails_leaves_the_package_built() {
     let look = machine.look();
     assert_eq!((row(&look).state, verbs(&look)), (EntryState::Failed, vec![]));
 }
+
+/// Lets the first build go on as soon as the second one waits for it.
+struct Starter {
+    go: PathBuf,
+    waited: bool,
+}
+
+impl Sink for Starter {
+    fn emit(&mut self, event: Event) {
+        if matches!(&event, Event::Note { text } if text.starts_with("waiting for")) && !self.waited {
+            self.waited = true;
+            fs::write(&self.go, "go").unwrap();
+        }
+    }
+}
+
+/// Tests run without namespaces, where all builds of a package share its classic folder.
+#[test]
+fn builds_of_one_package_for_two_kernels_take_turns() {
+    let machine = Machine::new();
+    let other = KernelId::new("6.99.0-other", machine.kernel.arch.as_str()).unwrap();
+    machine.kernel_folder(&other);
+    let [started, go] = ["started", "go"].map(|name| machine.tree.path(name));
+    assert!(std::process::Command::new("mkfifo").args([&started, &go]).status().unwrap().success());
+    let slow = format!("echo >{}; cat {}; cp prebuilt r8169.ko", started.display(), go.display());
+    let package = machine.source("a/1", &format!("MAKE[0]=\"{slow}\"; MAKE[1]=\"false\"; MAKE_MATCH[1]='^6.99'"));
+    machine.engine().add(&package, &daemons(), &mut quiet()).unwrap();
+    let (first, second, waited) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| machine.engine().build(&package, &machine.kernel, &daemons(), &mut quiet()));
+        fs::read_to_string(&started).unwrap();
+        let mut starter = Starter { go: go.clone(), waited: false };
+        let second = machine.engine().build(&package, &other, &daemons(), &mut starter);
+        if !starter.waited {
+            fs::write(&go, "go").unwrap();
+        }
+        (first.join().unwrap(), second, starter.waited)
+    });
+    assert_eq!(first.unwrap(), Done::Changed);
+    assert_eq!(second.unwrap_err().exit_code(), 10);
+    assert!(waited);
+}
