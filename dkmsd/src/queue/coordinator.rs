@@ -14,7 +14,9 @@ use dkms_core::observe::Look;
 use dkms_core::plan::HeaderView;
 use dkms_core::tree::Failure;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tracing::warn;
+
+use super::journal::{log_end, log_event, log_start};
 
 use super::job::{Job, Operation, Outcome, State, Task, Verdict};
 use super::jobs::{Cancel, Jobs, NotCanceled};
@@ -405,59 +407,6 @@ fn now() -> u64 {
 
 fn view(job: &Job) -> JobView {
     crate::snapshot::job_view(job)
-}
-
-/// The fields of design.md's journal entries, for a task.
-macro_rules! journal {
-    ($level:ident, $task:expr, $result:expr, $($message:tt)+) => {{
-        let task: &Task = $task;
-        let (package, kernel) = (task.package.as_ref(), task.kernel.as_ref());
-        $level!(
-            dkms_package = package.map(|p| p.name.as_str()),
-            dkms_version = package.map(|p| p.version.as_str()),
-            dkms_kernel = kernel.map(|k| k.release.as_str()),
-            dkms_arch = kernel.map(|k| k.arch.as_str()),
-            dkms_job = task.id,
-            dkms_result = $result,
-            $($message)+
-        );
-    }};
-}
-
-fn what(task: &Task) -> String {
-    let package = task.package.as_ref().map(ToString::to_string);
-    let source = task.source.as_ref().map(|s| s.display().to_string());
-    let object = package.or(source).unwrap_or_default();
-    match &task.kernel {
-        Some(kernel) => format!("{} {object} for {}", task.operation.as_str(), kernel.release),
-        None => format!("{} {object}", task.operation.as_str()),
-    }
-}
-
-fn log_start(task: &Task) {
-    journal!(info, task, None::<&str>, "{}: {}", what(task), task.reason);
-}
-
-fn log_event(task: &Task, event: &Event) {
-    match event {
-        Event::Note { text } => journal!(info, task, None::<&str>, "{}: {text}", what(task)),
-        Event::Warning { text } => journal!(warn, task, None::<&str>, "{}: {text}", what(task)),
-        Event::Phase { .. } | Event::Progress { .. } | Event::Log { .. } => {}
-    }
-}
-
-fn log_end(task: &Task, outcome: &Outcome) {
-    let result = outcome.verdict.as_str();
-    let reason = outcome.error.as_deref().unwrap_or_default();
-    let mut text = if reason.is_empty() { what(task) } else { format!("{}: {reason}", what(task)) };
-    if let Some(log) = &outcome.log {
-        text += &format!("; log: {}", log.display());
-    }
-    match outcome.verdict {
-        Verdict::Failed | Verdict::Timeout => journal!(error, task, result, "failed: {text}"),
-        Verdict::Dependency => journal!(warn, task, result, "not tried: {text}"),
-        Verdict::Done | Verdict::Skipped | Verdict::Canceled => journal!(info, task, result, "{result}: {text}"),
-    }
 }
 
 /// The workers of finishing are known by their kernel.

@@ -3,6 +3,7 @@
 //! * [`job`]: what a job is, and what travels to its worker and back.
 //! * [`graph`]: pure: which jobs may start now.
 //! * [`jobs`]: pure: the jobs there are, and what each event makes of them.
+//! * `journal`: what is logged of them.
 //! * [`workers`]: the processes that do the work.
 //! * [`coordinator`]: the one task that owns the jobs; starts workers, publishes what changed.
 //!
@@ -13,4 +14,5 @@ pub mod coordinator;
 pub mod graph;
 pub mod job;
 pub mod jobs;
+mod journal;
 pub mod workers;
