@@ -42,6 +42,9 @@ pub struct Look {
     pub running: KernelRelease,
     /// Why no kernel is called gone, when something is wrong with the install tree.
     pub unsound: Option<String>,
+    /// Held packages of which neither the source nor the tree's entry is left: the hold has nothing to hold any more, and
+    /// a source that comes later is a new one.
+    pub ended_holds: Vec<PackageId>,
 }
 
 /// Looks at the disk, and remembers what it found out.
@@ -127,12 +130,17 @@ impl Observer {
     pub fn look(&self, now: SystemTime) -> Result<Look> {
         let packages = tree::scan(&self.layout)?;
         let (targets, unsound) = self.kernels(&packages, now)?;
+        let holds = Holds::read(&self.layout)?;
+        let left = |p: &PackageId| self.layout.source(p).exists() || self.layout.version_dir(p).exists();
+        let mut ended_holds: Vec<PackageId> =
+            holds.iter().map(|hold| hold.package.clone()).filter(|package| !left(package)).collect();
+        ended_holds.dedup();
         let mut gathering = Gathering {
             observer: self,
             now,
             targets: &targets,
             installed: installed_versions(&packages),
-            holds: Holds::read(&self.layout)?,
+            holds,
             failures: failures(&self.layout)?,
             look_again: None,
             views: Vec::new(),
@@ -152,7 +160,7 @@ impl Observer {
         let watch = self.watch(&world, &packages);
         let plan = crate::plan::plan(&world);
         let unsound = unsound.map(|why| why.to_string());
-        Ok(Look { world, plan, look_again, watch, running: self.running.clone(), unsound })
+        Ok(Look { world, plan, look_again, watch, running: self.running.clone(), unsound, ended_holds })
     }
 
     /// What the headers of a kernel are now.

@@ -14,7 +14,7 @@ use crate::snapshot::Snapshot;
 
 /// Sends the log to the journal, with fields, under systemd; else to stderr.
 pub fn start_log() {
-    let filter = EnvFilter::try_from_env("DKMSD_LOG").unwrap_or_else(|_| EnvFilter::new("info,zbus=warn"));
+    let filter = EnvFilter::try_from_env("DKMSD_LOG").unwrap_or_else(|_| EnvFilter::new("info,zbus=warn,notify=off"));
     let registry = tracing_subscriber::registry().with(filter);
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     match tracing_journald::layer() {

@@ -418,3 +418,13 @@ fn looking_changes_nothing() {
     assert_eq!(machine.later(&observer), first);
     assert_eq!(stamp(), before);
 }
+
+#[test]
+fn a_hold_ends_with_its_source() {
+    let machine = Machine::new();
+    machine.source("AUTOINSTALL=yes\n");
+    tree::holds::hold(&machine.tree.layout, &a(), None, 0, 0).unwrap();
+    assert_eq!(machine.look().ended_holds, []);
+    fs::remove_dir_all(machine.path("usr/src/a-1")).unwrap();
+    assert_eq!(machine.look().ended_holds, [a()]);
+}

@@ -101,7 +101,7 @@ impl Reconciler {
         let seq = self.ended.load(Ordering::Acquire);
         let observer = self.observer.borrow().clone();
         let started = Instant::now();
-        let looked = tokio::task::spawn_blocking(move || observer.look(SystemTime::now())).await;
+        let looked = tokio::task::spawn_blocking(move || look_and_tidy(&observer)).await;
         let look = match looked {
             Ok(Ok(look)) => Arc::new(look),
             Ok(Err(error)) => {
@@ -143,4 +143,13 @@ impl Reconciler {
             Err(error) => error!("changes will be seen late, at the hourly look: {error}"),
         }
     }
+}
+
+/// Looks, and ends the holds that have nothing to hold any more.
+fn look_and_tidy(observer: &Observer) -> dkms_core::Result<Look> {
+    let look = observer.look(SystemTime::now())?;
+    for package in &look.ended_holds {
+        dkms_core::tree::holds::release(observer.layout(), package, None)?;
+    }
+    Ok(look)
 }
