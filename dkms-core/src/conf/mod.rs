@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use loader::{ConfLoader, Loaded, Request};
 pub use recipe::{ModuleRecipe, Recipe};
@@ -107,13 +108,21 @@ struct Counters {
 pub struct Evaluator {
     layout: Layout,
     counters: Arc<Counters>,
+    timeout: Duration,
 }
 
 impl Evaluator {
     /// An evaluator for one root.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        Self { layout: layout.clone(), counters: Arc::default() }
+        Self { layout: layout.clone(), counters: Arc::default(), timeout: bash::TIMEOUT }
+    }
+
+    /// Sets how long bash may take for one file: 10 seconds unless set.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
 
     /// What every directive is set to at the end.
@@ -182,7 +191,7 @@ impl Evaluator {
             }
         }
         self.counters.bash.fetch_add(1, Ordering::Relaxed);
-        bash::read(&self.layout, scope, file, extra)
+        bash::read(&self.layout, scope, file, extra, self.timeout)
     }
 }
 
@@ -208,5 +217,7 @@ fn directive_lines(directives: &[(String, String)]) -> Result<String> {
 #[cfg(test)]
 mod corpus_tests;
 
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod native_tests;
