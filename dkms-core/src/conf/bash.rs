@@ -92,6 +92,23 @@ pub(super) fn read(
     })
 }
 
+/// The first line where bash finds no meaning, and what it says of it. Nothing of the file is run.
+pub(super) fn syntax_error(layout: &Layout, file: &ConfFile, timeout: Duration) -> Result<Option<(usize, String)>> {
+    let fail = |why: String| Error::Evaluation { path: file.path.clone(), why };
+    let mut stdin = tempfile::tempfile().at("make", "a temporary file")?;
+    stdin.write_all(&file.text).at("write", "a temporary file")?;
+    stdin.rewind().at("rewind", "a temporary file")?;
+    let child = start(layout, "exec /bin/bash -O extglob -n -s dkms.conf", stdin, Path::new("/"))
+        .map_err(|source| Error::Program { program: "bash".to_owned(), source, hint: "install bash".to_owned() })?;
+    let ended = watch(child, timeout).map_err(fail)?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    Ok(said.lines().find_map(|line| {
+        let (_, rest) = line.split_once("line ")?;
+        let (number, why) = rest.split_once(": ")?;
+        Some((number.parse().ok()?, why.to_owned()))
+    }))
+}
+
 /// Starts bash on a script. The only place in this folder that makes a process.
 fn start(layout: &Layout, script: &str, stdin: File, cwd: &Path) -> io::Result<Child> {
     let mut command = Command::new("/bin/bash");

@@ -6,6 +6,7 @@
 mod bash;
 pub mod directive;
 pub mod ere;
+pub mod lint;
 mod loader;
 mod native;
 pub mod recipe;
