@@ -184,10 +184,12 @@ fn has_bare_dot(pattern: &str) -> bool {
         match c {
             b'[' => in_set = true,
             b']' => in_set = false,
-            b'.' if !in_set && i > 0 && bytes[i - 1].is_ascii_digit() => {
-                if bytes.get(i + 1).is_some_and(|n| n.is_ascii_digit() || *n == b'[') {
-                    return true;
-                }
+            b'.' if !in_set
+                && i > 0
+                && bytes[i - 1].is_ascii_digit()
+                && bytes.get(i + 1).is_some_and(|n| n.is_ascii_digit() || *n == b'[') =>
+            {
+                return true;
             }
             _ => {}
         }
