@@ -20,14 +20,14 @@ use crate::error::{Error, IoContext, Result};
 use crate::layout::Layout;
 
 /// How long a file may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much it may say: values, and complaints.
 const MAX_OUTPUT: usize = 4 << 20;
 
 /// What bash runs, after assignments that make the caller's scope. `__dkmsd_path` is empty when the text comes on
 /// stdin, which a file can always be, whoever may read it.
 const SCRIPT: &str = r#"
-ulimit -c 0 -t 10 -f 65536 -v 1048576 -n 256 2>/dev/null
+ulimit -c 0 -t 10 -f 65536 -v 1048576 -n 256 -u 1024 2>/dev/null
 exec 3>&1 >/dev/null
 __dkmsd_text=
 if [[ -z $__dkmsd_path ]]; then IFS= read -r -d '' __dkmsd_text; fi
@@ -59,7 +59,13 @@ builtin printf 'end\0' >&3
 "#;
 
 /// One round of reading: a file, then lines of the second expansion that follow it.
-pub(super) fn read(layout: &Layout, scope: &Scope, file: Option<&ConfFile>, extra: &str) -> Result<Vec<Entry>> {
+pub(super) fn read(
+    layout: &Layout,
+    scope: &Scope,
+    file: Option<&ConfFile>,
+    extra: &str,
+    timeout: Duration,
+) -> Result<Vec<Entry>> {
     let path = file.map_or_else(|| Path::new("dkms.conf"), |f| &f.path);
     let fail = |why: String| Error::Evaluation { path: path.to_owned(), why };
     let script = preamble(scope, file, extra) + SCRIPT;
@@ -78,12 +84,29 @@ pub(super) fn read(layout: &Layout, scope: &Scope, file: Option<&ConfFile>, extr
         source,
         hint: "install bash: this dkms.conf needs it".to_owned(),
     })?;
-    let ended = watch(child).map_err(fail)?;
+    let ended = watch(child, timeout).map_err(fail)?;
     parse(&ended.stdout).ok_or_else(|| {
         let said = String::from_utf8_lossy(&ended.stderr);
         let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
         fail(format!("bash ended before the end of the file: {last}"))
     })
+}
+
+/// The first line where bash finds no meaning, and what it says of it. Nothing of the file is run.
+pub(super) fn syntax_error(layout: &Layout, file: &ConfFile, timeout: Duration) -> Result<Option<(usize, String)>> {
+    let fail = |why: String| Error::Evaluation { path: file.path.clone(), why };
+    let mut stdin = tempfile::tempfile().at("make", "a temporary file")?;
+    stdin.write_all(&file.text).at("write", "a temporary file")?;
+    stdin.rewind().at("rewind", "a temporary file")?;
+    let child = start(layout, "exec /bin/bash -O extglob -n -s dkms.conf", stdin, Path::new("/"))
+        .map_err(|source| Error::Program { program: "bash".to_owned(), source, hint: "install bash".to_owned() })?;
+    let ended = watch(child, timeout).map_err(fail)?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    Ok(said.lines().find_map(|line| {
+        let (_, rest) = line.split_once("line ")?;
+        let (number, why) = rest.split_once(": ")?;
+        Some((number.parse().ok()?, why.to_owned()))
+    }))
 }
 
 /// Starts bash on a script. The only place in this folder that makes a process.
@@ -124,8 +147,8 @@ struct Ended {
 }
 
 /// Reads what it says until it ends, says too much or takes too long; then ends whatever is left of its group.
-fn watch(mut child: Child) -> Result<Ended, String> {
-    let result = read_all(&mut child);
+fn watch(mut child: Child, timeout: Duration) -> Result<Ended, String> {
+    let result = read_all(&mut child, timeout);
     if let Ok(pid) = i32::try_from(child.id())
         && let Some(group) = Pid::from_raw(pid)
     {
@@ -138,7 +161,7 @@ fn watch(mut child: Child) -> Result<Ended, String> {
     Ok(ended)
 }
 
-fn read_all(child: &mut Child) -> Result<Ended, String> {
+fn read_all(child: &mut Child, timeout: Duration) -> Result<Ended, String> {
     let system = |e: &dyn std::fmt::Display| format!("bash cannot be watched: {e}");
     let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(system(&"it has no output"));
@@ -148,13 +171,13 @@ fn read_all(child: &mut Child) -> Result<Ended, String> {
     }
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| system(&"it has no id"))?;
     let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| system(&e))?;
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + timeout;
     let mut result = Ended { stdout: Vec::new(), stderr: Vec::new() };
     let (mut out_open, mut err_open) = (true, true);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(format!("it took longer than {} seconds", TIMEOUT.as_secs()));
+            return Err(format!("it took longer than {timeout:?}"));
         }
         let mut fds = vec![PollFd::new(&ended, PollFlags::IN)];
         if out_open {

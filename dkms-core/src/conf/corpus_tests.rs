@@ -82,3 +82,52 @@ fn real_files_have_the_values_that_bash_gives_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(share >= 80.0, "only {share:.1} % without bash");
 }
+
+fn bench_input<'a>(files: &'a [ConfFile], kernel: &'a KernelId) -> EvalInput<'a> {
+    EvalInput {
+        files,
+        directives: &[],
+        kernel,
+        module: Some("bench"),
+        module_version: Some("1"),
+        kernel_source_dir: Path::new("/lib/modules/6.1.0-56-amd64/build"),
+        dkms_tree: Path::new("/var/lib/dkms"),
+        source_tree: Path::new("/usr/src"),
+        install_tree: Path::new("/lib/modules"),
+        parallel_jobs: 4,
+    }
+}
+
+#[test]
+#[ignore = "a benchmark: cargo test -p dkms-core --release -- --ignored bench_conf --nocapture"]
+#[allow(clippy::print_stderr)]
+fn bench_conf() {
+    let folder = corpus().expect("DKMSD_CORPUS");
+    let kernel = KernelId::new("6.1.0-56-amd64", "x86_64").unwrap();
+    let evaluator = Evaluator::new(&Layout::default());
+    let mut files: Vec<ConfFile> = fs::read_dir(folder.join("conf"))
+        .unwrap()
+        .map(|e| e.unwrap().path().join("dkms.conf"))
+        .map(|path| ConfFile { text: fs::read(&path).unwrap(), path })
+        .filter(|file| {
+            evaluator.evaluate_without_bash(&bench_input(std::slice::from_ref(file), &kernel)).unwrap().is_some()
+        })
+        .collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files.truncate(100);
+    let started = std::time::Instant::now();
+    for file in &files {
+        evaluator.evaluate_without_bash(&bench_input(std::slice::from_ref(file), &kernel)).unwrap();
+    }
+    let native = started.elapsed();
+    let started = std::time::Instant::now();
+    for file in &files {
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", ". \"$1\"", "bash"]).arg(&file.path);
+        bash.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        assert!(bash.status().is_ok());
+    }
+    let bash = started.elapsed();
+    let ratio = bash.as_secs_f64() / native.as_secs_f64();
+    eprintln!("{} files: natively {native:?}, sourced by bash {bash:?}: {ratio:.0} times faster", files.len());
+}

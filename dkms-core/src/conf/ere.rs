@@ -97,9 +97,9 @@ impl Translator {
                     repeatable = false;
                 }
                 '^' | '$' => {
-                    // An anchor can be repeated only after something, and `^*` is refused.
+                    // No anchor can be repeated.
                     self.out.push(c);
-                    repeatable = c == '$';
+                    repeatable = false;
                 }
                 '.' => {
                     self.out.push('.');
@@ -110,8 +110,7 @@ impl Translator {
                     repeatable = true;
                 }
                 '\\' => {
-                    self.escape()?;
-                    repeatable = true;
+                    repeatable = self.escape()?;
                 }
                 c => {
                     self.literal(c);
@@ -160,7 +159,8 @@ impl Translator {
         self.out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
     }
 
-    fn escape(&mut self) -> Result<(), String> {
+    /// What follows a backslash; whether it can be repeated.
+    fn escape(&mut self) -> Result<bool, String> {
         let c = self.peek().ok_or("it ends in a backslash")?;
         self.at += 1;
         match c {
@@ -178,7 +178,7 @@ impl Translator {
             '1'..='9' => return Err(format!("back-references (\\{c}) are not supported")),
             c => self.literal(c),
         }
-        Ok(())
+        Ok(!matches!(c, 'b' | 'B' | '<' | '>' | '`' | '\''))
     }
 
     fn bracket(&mut self) -> Result<(), String> {
@@ -304,6 +304,8 @@ mod tests {
     #[case("\\")]
     #[case("(a)\\1")]
     #[case("[z-a]")]
+    #[case("a$*")]
+    #[case("\\b+")]
     fn refused(#[case] pattern: &str) {
         assert!(compile(pattern).is_err());
     }

@@ -68,11 +68,10 @@ impl ConfLoader {
     /// A loader for one root.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         Self {
             layout: layout.clone(),
             evaluator: Evaluator::new(layout),
-            parallel_jobs: cpus,
+            parallel_jobs: cpus(),
             values: Mutex::default(),
             configs: Mutex::default(),
         }
@@ -204,11 +203,16 @@ impl ConfLoader {
 }
 
 /// Reads a file, and never more of it than is evaluated.
-fn read_file(path: PathBuf) -> Result<ConfFile> {
+pub(super) fn read_file(path: PathBuf) -> Result<ConfFile> {
     let mut text = Vec::new();
     let file = File::open(&path).at("read", &path)?;
     file.take(MAX_CONF as u64 + 1).read_to_end(&mut text).at("read", &path)?;
     Ok(ConfFile { path, text })
+}
+
+/// `$parallel_jobs` where nothing else was said.
+pub(super) fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
 /// Everything the values depend on. What a file reads elsewhere on the machine does not count.

@@ -6,6 +6,7 @@
 mod bash;
 pub mod directive;
 pub mod ere;
+pub mod lint;
 mod loader;
 mod native;
 pub mod recipe;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use loader::{ConfLoader, Loaded, Request};
 pub use recipe::{ModuleRecipe, Recipe};
@@ -107,13 +109,21 @@ struct Counters {
 pub struct Evaluator {
     layout: Layout,
     counters: Arc<Counters>,
+    timeout: Duration,
 }
 
 impl Evaluator {
     /// An evaluator for one root.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        Self { layout: layout.clone(), counters: Arc::default() }
+        Self { layout: layout.clone(), counters: Arc::default(), timeout: bash::TIMEOUT }
+    }
+
+    /// Sets how long bash may take for one file: 10 seconds unless set.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
 
     /// What every directive is set to at the end.
@@ -121,17 +131,15 @@ impl Evaluator {
     /// # Errors
     /// When a file is too long, is not text, or bash does not get to its end in the time and space it has.
     pub fn evaluate(&self, input: &EvalInput<'_>) -> Result<Values> {
-        let mut scope = Scope::new(input);
-        self.read_files(&mut scope, input.files)?;
-        if !input.directives.is_empty() {
-            let extra = directive_lines(input.directives)?;
-            scope.entries = self.round(&scope, None, &extra)?;
-        }
-        let mut values = Collector::default();
-        for (name, index, text) in &scope.entries {
-            values.put(name, index, text);
-        }
-        Ok(values.finish())
+        Ok(self.run(input, true)?.unwrap_or_default())
+    }
+
+    /// As [`Evaluator::evaluate`], for callers that must not start a process: none where only bash can answer.
+    ///
+    /// # Errors
+    /// When a file is too long or is not text.
+    pub fn evaluate_without_bash(&self, input: &EvalInput<'_>) -> Result<Option<Values>> {
+        self.run(input, false)
     }
 
     /// Variables of other files than dkms.conf that are bash too (framework.conf): the named ones, and no others.
@@ -145,12 +153,32 @@ impl Evaluator {
         preset: Vec<(&'static str, String)>,
     ) -> Result<BTreeMap<String, String>> {
         let mut scope = Scope { names, vars: preset, entries: Vec::new() };
-        self.read_files(&mut scope, files)?;
+        self.read_files(&mut scope, files, true)?;
         let first = scope.entries.into_iter().filter(|(_, index, _)| index == "0");
         Ok(first.map(|(name, _, text)| (name, text)).collect())
     }
 
-    fn read_files(&self, scope: &mut Scope, files: &[ConfFile]) -> Result<()> {
+    fn run(&self, input: &EvalInput<'_>, with_bash: bool) -> Result<Option<Values>> {
+        let mut scope = Scope::new(input);
+        if !self.read_files(&mut scope, input.files, with_bash)? {
+            return Ok(None);
+        }
+        if !input.directives.is_empty() {
+            let extra = directive_lines(input.directives)?;
+            match self.round(&scope, None, &extra, with_bash)? {
+                Some(entries) => scope.entries = entries,
+                None => return Ok(None),
+            }
+        }
+        let mut values = Collector::default();
+        for (name, index, text) in &scope.entries {
+            values.put(name, index, text);
+        }
+        Ok(Some(values.finish()))
+    }
+
+    /// False when only bash could have answered, and was not to be asked.
+    fn read_files(&self, scope: &mut Scope, files: &[ConfFile], with_bash: bool) -> Result<bool> {
         for file in files {
             let fail = |why: String| Error::Evaluation { path: file.path.clone(), why };
             if file.text.len() > MAX_CONF {
@@ -159,9 +187,12 @@ impl Evaluator {
             if file.text.contains(&0) {
                 return Err(fail("it is not text: it holds a NUL byte".to_owned()));
             }
-            scope.entries = self.round(scope, Some(file), "")?;
+            match self.round(scope, Some(file), "", with_bash)? {
+                Some(entries) => scope.entries = entries,
+                None => return Ok(false),
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// How many files were evaluated natively, and how many by bash, since the evaluator was made.
@@ -170,19 +201,29 @@ impl Evaluator {
         (self.counters.native.load(Ordering::Relaxed), self.counters.bash.load(Ordering::Relaxed))
     }
 
-    fn round(&self, scope: &Scope, file: Option<&ConfFile>, extra: &str) -> Result<Vec<Entry>> {
+    /// One file, natively where that is certain; none when it is not and bash is not to be asked.
+    fn round(
+        &self,
+        scope: &Scope,
+        file: Option<&ConfFile>,
+        extra: &str,
+        with_bash: bool,
+    ) -> Result<Option<Vec<Entry>>> {
         match native::read(&self.layout, scope, file, extra) {
             Ok(entries) => {
                 self.counters.native.fetch_add(1, Ordering::Relaxed);
-                return Ok(entries);
+                return Ok(Some(entries));
             }
             Err(why) => {
-                let path = file.map(|f| f.path.as_path()).unwrap_or(Path::new("--directive"));
-                tracing::debug!(path = %path.display(), %why, "bash has to read this");
+                let path = file.map_or(Path::new("--directive"), |f| f.path.as_path());
+                tracing::debug!(path = %path.display(), %why, "only bash can read this");
             }
         }
+        if !with_bash {
+            return Ok(None);
+        }
         self.counters.bash.fetch_add(1, Ordering::Relaxed);
-        bash::read(&self.layout, scope, file, extra)
+        bash::read(&self.layout, scope, file, extra, self.timeout).map(Some)
     }
 }
 
@@ -208,5 +249,7 @@ fn directive_lines(directives: &[(String, String)]) -> Result<String> {
 #[cfg(test)]
 mod corpus_tests;
 
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod native_tests;

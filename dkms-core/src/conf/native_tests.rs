@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
@@ -35,7 +36,7 @@ fn natively(text: &str) -> std::result::Result<Vec<Entry>, native::Uncertain> {
 }
 
 fn by_bash(text: &str) -> Result<Vec<Entry>> {
-    bash::read(&Layout::default(), &scope(), Some(&file(text)), "")
+    bash::read(&Layout::default(), &scope(), Some(&file(text)), "", bash::TIMEOUT)
 }
 
 fn one_of(words: &'static [&'static str]) -> BoxedStrategy<String> {
@@ -266,4 +267,78 @@ fn random_programs_mean_what_bash_says() {
     reasons.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     eprintln!("{certain} of {cases} programs natively; of the rest: {reasons:?}");
     assert!(certain * 2 > cases as usize, "too few are evaluated natively for this test to mean something");
+}
+
+fn expression_of_grep() -> BoxedStrategy<String> {
+    let leaf = one_of(&[
+        "a",
+        "b",
+        "6",
+        "\\.",
+        ".",
+        "[ab]",
+        "[^a]",
+        "[0-9]",
+        "[[:digit:]]",
+        "[].]",
+        "[a-]",
+        "[\\.-]",
+        "^",
+        "$",
+        "x",
+        "-",
+        "{",
+        "}",
+        ")",
+        "\\w",
+        "\\b",
+        "\\<",
+        "\\d",
+        "\\(",
+        "(",
+        "[",
+        "*",
+        "\\$",
+        ",",
+        "\\",
+    ]);
+    leaf.prop_recursive(3, 16, 3, |inner| {
+        let repeat = one_of(&["*", "+", "?", "{2}", "{1,}", "{,2}", "{1,2}", "*?", "{2,1}"]);
+        prop_oneof![
+            3 => prop::collection::vec(inner.clone(), 1..4).prop_map(|p| p.concat()),
+            1 => inner.clone().prop_map(|p| format!("({p})")),
+            1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a}|{b}")),
+            2 => (inner, repeat).prop_map(|(a, r)| format!("({a}){r}")),
+        ]
+    })
+    .boxed()
+}
+
+/// One bash for many patterns: its `=~` says 0, 1, or 2 for a pattern it refuses.
+#[test]
+fn extended_expressions_match_as_regcomp_does() {
+    let mut runner = TestRunner::deterministic();
+    let texts =
+        one_of(&["6.1.0-56-amd64", "a", "", "ab", "aab.b", "6-a\n", "x{2}", "(a)", "a.b-a.b", "$", "\\", "a d"]);
+    let cases: Vec<(String, String)> =
+        (0..3000).map(|_| (expression_of_grep(), texts.clone()).new_tree(&mut runner).unwrap().current()).collect();
+    let mut program = String::new();
+    for (i, (pattern, text)) in cases.iter().enumerate() {
+        let (p, t) = (pattern.replace('\'', "'\\''"), text.replace('\'', "'\\''"));
+        program.push_str(&format!("p='{p}'; [[ '{t}' =~ $p ]]; MAKE[{i}]=$?\n"));
+    }
+    let said = by_bash(&program).unwrap();
+    let mut wrong = Vec::new();
+    for (i, (pattern, text)) in cases.iter().enumerate() {
+        let bash = said.iter().find(|(n, at, _)| n == "MAKE" && *at == i.to_string()).map(|(_, _, v)| v.as_str());
+        let ours = match ere::compile(pattern) {
+            Ok(regex) if regex.is_match(text) => "0",
+            Ok(_) => "1",
+            Err(_) => "2",
+        };
+        if bash != Some(ours) {
+            wrong.push(format!("{pattern:?} on {text:?}: bash {bash:?}, ours {ours}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -190,10 +190,8 @@ fn declare(shell: &mut Interp<'_>, name: &str, words: &[&str], declared: &[&Assi
             _ => return Err(Uncertain::new("a strange declaration")),
         }
     }
-    if names.is_empty() && declared.is_empty() || array && declared.is_empty() && !words.is_empty() {
-        if names.is_empty() {
-            return Err(Uncertain::new("a list of declarations"));
-        }
+    if names.is_empty() && declared.is_empty() {
+        return Err(Uncertain::new("a list of declarations"));
     }
     let mut texts = Vec::new();
     for assign in declared {

@@ -26,6 +26,8 @@ pub(super) fn run(shell: &mut Interp<'_>, name: &str, args: &[&str]) -> Certain<
             Some(text) => say(shell, &text),
             None => missing(shell, 1),
         },
+        // The working folder is empty.
+        ("cat", [path]) if !path.starts_with(['.', '-', '/']) => missing(shell, 1),
         ("cut", args) => cut(shell, args),
         ("tr", ["-d", from]) => {
             let from = set(from)?;

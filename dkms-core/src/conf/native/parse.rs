@@ -435,15 +435,15 @@ impl<'a> Parser<'a> {
                 }
                 _ => {}
             }
-            if args.is_empty() || declares {
-                if let Some(assign) = self.assign()? {
-                    if args.is_empty() {
-                        assigns.push(assign);
-                    } else {
-                        args.push(Arg::Assign(assign));
-                    }
-                    continue;
+            if (args.is_empty() || declares)
+                && let Some(assign) = self.assign()?
+            {
+                if args.is_empty() {
+                    assigns.push(assign);
+                } else {
+                    args.push(Arg::Assign(assign));
                 }
+                continue;
             }
             let word = self.word()?;
             if word.0.is_empty() {

@@ -26,7 +26,7 @@ enum Token {
 #[derive(Debug, Clone)]
 enum Item {
     Range(char, char),
-    Class(fn(&char) -> bool),
+    Class(Class),
 }
 
 /// A pattern, ready to be held against texts.
@@ -171,9 +171,11 @@ fn set(chars: &[Char], at: &mut usize) -> Certain<Token> {
     }
 }
 
-fn class(chars: &[Char], at: &mut usize) -> Certain<fn(&char) -> bool> {
+type Class = fn(&char) -> bool;
+
+fn class(chars: &[Char], at: &mut usize) -> Certain<Class> {
     let rest: String = chars[*at..].iter().take(12).map(|c| c.0).collect();
-    let classes: [(&str, fn(&char) -> bool); 11] = [
+    let classes: [(&str, Class); 11] = [
         (":alpha:]", char::is_ascii_alphabetic),
         (":digit:]", char::is_ascii_digit),
         (":alnum:]", char::is_ascii_alphanumeric),

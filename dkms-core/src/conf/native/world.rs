@@ -84,6 +84,9 @@ impl World<'_> {
 
     /// Whether a program of this name is on the search path.
     pub(super) fn program(&self, name: &str) -> Certain<Option<String>> {
+        if self.kind("/bin/sh")?.is_none() {
+            return Err(Uncertain::new("a root without programs"));
+        }
         for folder in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
             let path = format!("{folder}/{name}");
             if let Some(kind) = self.kind(&path)?

@@ -39,6 +39,11 @@ impl Check<'_> {
         let strip = set("STRIP").or_else(|| self.values.at("STRIP", 0)).unwrap_or_default();
         let strip = !strip.eq_ignore_ascii_case("no");
 
+        // A folder in the name is one below the location: some old packages write it so.
+        let (built_folder, built) = match built.map(|name| name.rsplit_once('/').unwrap_or(("", name))) {
+            Some((folder, name)) => (folder, Some(name)),
+            None => ("", None),
+        };
         let built_name = match built {
             Some(name) => self.module_name("BUILT_MODULE_NAME", i, name),
             None if single => self.module_name("PACKAGE_NAME", i, package.name.as_str()),
@@ -51,7 +56,7 @@ impl Check<'_> {
             Some(name) => self.module_name("DEST_MODULE_NAME", i, name),
             None => built_name.clone(),
         };
-        let built_location = self.below_build(i, built_at.unwrap_or_default());
+        let built_location = self.below_build(i, &format!("{}/{built_folder}", built_at.unwrap_or_default()));
         let dest_location = self.destination(i, dest_at.unwrap_or_default());
         let (built_name, dest_name) = (built_name?, dest_name?);
         Some((i, ModuleRecipe { built_name, built_location, dest_name, dest_location, strip, exclusion: None }))
@@ -88,16 +93,27 @@ impl Check<'_> {
 
     fn destination(&mut self, i: u32, location: &str) -> String {
         const PLACES: [&str; 3] = ["kernel", "updates", "extra"];
-        let parts = parts(location);
         let what = "write one that begins with /kernel, /updates or /extra";
+        // `/kernel/../updates` is what many packages write, and means what it says.
+        let place = parts(location).into_iter().try_fold(Vec::new(), |mut path, part| {
+            if part == ".." {
+                path.pop()?;
+            } else {
+                path.push(part);
+            }
+            Some(path)
+        });
         if location.is_empty() {
             self.problems.push(format!("DEST_MODULE_LOCATION[{i}] is missing; {what}"));
         } else if !PLACES.iter().any(|p| location.strip_prefix('/').is_some_and(|l| l.starts_with(p))) {
             self.problems.push(format!("DEST_MODULE_LOCATION[{i}]=\"{location}\" is not a place for modules; {what}"));
-        } else if parts.contains(&"..") {
+        } else if place.as_ref().is_none_or(Vec::is_empty) {
             self.problems.push(format!("DEST_MODULE_LOCATION[{i}]=\"{location}\" leaves the kernel's folder; {what}"));
         }
-        if parts.is_empty() || parts.contains(&"..") { "/extra".to_owned() } else { format!("/{}", parts.join("/")) }
+        match place {
+            Some(path) if !path.is_empty() => format!("/{}", path.join("/")),
+            _ => "/extra".to_owned(),
+        }
     }
 
     fn duplicates(&mut self, modules: &[(u32, ModuleRecipe)]) {

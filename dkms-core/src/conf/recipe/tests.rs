@@ -118,7 +118,7 @@ fn strip_of_index_0_is_the_default_of_the_rest() {
 #[rstest]
 #[case(&[("PACKAGE_VERSION", "")], "PACKAGE_VERSION")]
 #[case(&[("BUILT_MODULE_NAME[0]", "hello.ko")], "ends in .ko")]
-#[case(&[("BUILT_MODULE_NAME[0]", "sub/hello")], "BUILT_MODULE_LOCATION")]
+#[case(&[("BUILT_MODULE_NAME[0]", "../hello")], "leaves the build folder")]
 #[case(&[("DEST_MODULE_LOCATION[0]", "/usr/lib")], "DEST_MODULE_LOCATION[0]")]
 #[case(&[("DEST_MODULE_LOCATION[0]", "/extra/../../../etc")], "leaves")]
 #[case(&[("DEST_MODULE_LOCATION[2]", "/extra")], "BUILT_MODULE_NAME[2]")]
@@ -177,4 +177,18 @@ fn one_module_takes_the_package_s_name_and_none_is_a_warning() {
     let other = PackageId::new("solo", "3").unwrap();
     let error = Recipe::from_values(&RecipeInput { package: Some(&other), ..input }).unwrap_err();
     assert!(error.to_string().contains("solo/3"), "{error}");
+}
+
+#[rstest]
+#[case("/kernel/../updates/", "/updates")]
+#[case("/kernel/drivers//net/./", "/kernel/drivers/net")]
+#[case("/updates", "/updates")]
+fn destinations_are_read_as_paths(#[case] written: &str, #[case] wanted: &str) {
+    assert_eq!(recipe(&[("DEST_MODULE_LOCATION[0]", written)]).modules[0].dest_location, wanted);
+}
+
+#[test]
+fn a_folder_in_a_built_name_is_one_below_the_location() {
+    let r = recipe(&[("BUILT_MODULE_NAME[0]", "master/ec"), ("BUILT_MODULE_LOCATION[0]", "src/")]);
+    assert_eq!((r.modules[0].built_location.as_str(), r.modules[0].dest_name.as_str()), ("src/master", "ec"));
 }
