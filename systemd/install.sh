@@ -392,11 +392,11 @@ show_demo() {
     while [[ $state == waiting ]]; do
         read -r -t $((end > SECONDS ? end - SECONDS : 1)) -u "$news" text || state=silent
         [[ $state == silent ]] || say "  $text"
-        case $(dkmsctl status "$package" -k "$kernel" 2>&1) in
-            *installed*) state=installed ;;
-            *failed*) state=failed ;;
+        case $(dkmsctl status "$package" -k "$kernel" | awk -v "kernel=$kernel" '$3 == kernel { print $4 }') in
+            installed) state=installed ;;
+            failed) state=failed ;;
             # Taken away by hand once, it stays away until it is added by hand.
-            *held*) dkmsctl add "$source" > /dev/null ;;
+            held) dkmsctl add "$source" > /dev/null ;;
         esac
     done
     kill "$follower" 2> /dev/null || true
@@ -407,7 +407,8 @@ show_demo() {
     case $state in
         installed)
             say ""
-            modinfo "$(sample_file "$kernel")"
+            # The signature, its last field, says nothing to people.
+            modinfo "$(sample_file "$kernel")" | sed '/^signature:/,$d'
             say "" "That is the main job: found, built and installed for $kernel without a command."
             say "Take the sample away again with: $0 --demo --remove"
             ;;
