@@ -2,6 +2,7 @@
 //!
 //! `Type=notify` with ExecReload: systemd 252 has no `notify-reload`.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -21,14 +22,22 @@ pub fn start_log() {
         Ok(journal) if under_systemd => {
             registry.with(journal.with_field_prefix(None).with_syslog_identifier("dkmsd".into())).init();
         }
-        _ => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).init(),
+        _ => {
+            let colours = std::io::stderr().is_terminal();
+            let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+            registry.with(lines.with_ansi(colours)).init();
+        }
     }
 }
 
 /// A worker's log: lines for the daemon's own stderr.
 pub fn start_worker_log() {
     let filter = EnvFilter::try_from_env("DKMSD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).without_time();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .without_time();
     tracing_subscriber::registry().with(filter).with(lines).init();
 }
 

@@ -80,7 +80,8 @@ impl Snapshot {
     /// Puts together what the last look found and the jobs there are.
     #[must_use]
     pub fn new(look: Option<&Arc<Look>>, jobs: &Jobs, settling: bool) -> Self {
-        let live = || jobs.iter().filter(|job| !matches!(job.state, State::Ended(_)));
+        // What is over shows until the look that follows it: its outcome is not in the rows before.
+        let live = || jobs.iter();
         let mut rows: Vec<StatusRow> = Vec::new();
         let mut kernels = Vec::new();
         if let Some(look) = look {

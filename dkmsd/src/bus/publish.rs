@@ -29,7 +29,33 @@ pub struct Publisher {
     notices: broadcast::Receiver<Notice>,
     connections: Vec<Connection>,
     new_connections: mpsc::Receiver<Connection>,
-    told_progress: HashMap<u32, Instant>,
+    told: Told,
+}
+
+/// What was sent last: what has not changed is not sent again.
+#[derive(Debug, Default)]
+struct Told {
+    progress: HashMap<u32, Instant>,
+    jobs: HashMap<u32, JobProperties>,
+    manager: Option<ManagerProperties>,
+}
+
+/// The properties of a job that change.
+#[derive(Debug, Clone, PartialEq)]
+struct JobProperties {
+    state: &'static str,
+    phase: &'static str,
+    progress: Option<f64>,
+    cancelable: bool,
+}
+
+/// The properties of the manager that change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ManagerProperties {
+    state: &'static str,
+    jobs: u32,
+    max_jobs: u32,
+    watching: Vec<String>,
 }
 
 impl Publisher {
@@ -47,7 +73,7 @@ impl Publisher {
             Ok(bus) => connections.push(bus),
             Err(error) => info!("no system bus: only root is served, over its socket ({error})"),
         }
-        Self { context, notices, connections, new_connections, told_progress: HashMap::new() }
+        Self { context, notices, connections, new_connections, told: Told::default() }
     }
 
     /// Whether the system bus is served.
@@ -79,15 +105,12 @@ impl Publisher {
     }
 
     async fn publish(&mut self, notice: Notice) {
-        if let Notice::JobChanged(job) = &notice
-            && job.progress.is_some()
-            && !self.progress_due(job.id)
-        {
+        if !self.is_news(&notice) {
             return;
         }
         let mut gone = Vec::new();
         for (place, connection) in self.connections.iter().enumerate() {
-            if let Err(error) = send(connection, &notice, &self.context).await {
+            if let Err(error) = send(connection, &notice, &self.context, self.told.manager.as_ref()).await {
                 debug!("a client is gone: {error}");
                 // The bus itself stays in the list: a message that was refused is no reason to leave it.
                 if connection.unique_name().is_none() {
@@ -98,19 +121,64 @@ impl Publisher {
         for place in gone.into_iter().rev() {
             drop(self.connections.swap_remove(place));
         }
-        if let Notice::JobRemoved(job, _) = &notice {
-            self.told_progress.remove(&job.id);
+    }
+
+    /// Whether a notice says anything that was not sent yet; remembers it as sent.
+    fn is_news(&mut self, notice: &Notice) -> bool {
+        match notice {
+            Notice::JobChanged(job) => {
+                let now = JobProperties::of(job);
+                let before = self.told.jobs.get(&job.id);
+                let only_progress =
+                    before.is_some_and(|b| JobProperties { progress: now.progress, ..b.clone() } == now);
+                if before == Some(&now) || (only_progress && !self.progress_due(job.id)) {
+                    return false;
+                }
+                self.told.jobs.insert(job.id, now);
+                true
+            }
+            Notice::JobRemoved(job, _) => {
+                self.told.progress.remove(&job.id);
+                self.told.jobs.remove(&job.id);
+                true
+            }
+            Notice::Manager => {
+                let now = ManagerProperties::of(&self.context);
+                let news = self.told.manager.as_ref() != Some(&now);
+                self.told.manager = Some(now);
+                news
+            }
+            Notice::JobNew(_) | Notice::Status(_) | Notice::BuildFailed(..) => true,
         }
     }
 
     fn progress_due(&mut self, id: u32) -> bool {
         let now = Instant::now();
-        match self.told_progress.get(&id) {
+        match self.told.progress.get(&id) {
             Some(last) if now.duration_since(*last) < PROGRESS_PAUSE => false,
             _ => {
-                self.told_progress.insert(id, now);
+                self.told.progress.insert(id, now);
                 true
             }
+        }
+    }
+}
+
+impl JobProperties {
+    fn of(job: &JobView) -> Self {
+        Self { state: job.state, phase: job.phase.as_str(), progress: job.progress, cancelable: job.cancelable }
+    }
+}
+
+impl ManagerProperties {
+    fn of(context: &Context) -> Self {
+        let snapshot = context.shared.snapshot.borrow().clone();
+        let max_jobs = context.shared.max_jobs.load(std::sync::atomic::Ordering::Relaxed);
+        Self {
+            state: snapshot.state,
+            jobs: u32::try_from(snapshot.jobs.len()).unwrap_or(u32::MAX),
+            max_jobs: u32::try_from(max_jobs).unwrap_or(u32::MAX),
+            watching: context.watching.borrow().clone(),
         }
     }
 }
@@ -184,11 +252,17 @@ pub fn listen(path: &Path) -> std::io::Result<UnixListener> {
 async fn serve_job(connection: &Connection, job: JobView, context: &Context) {
     let id = job.id;
     if let Err(error) = connection.object_server().at(job_path(id), JobObject::new(job, context.clone())).await {
-        warn!("job {id} has no object: {error}");
+        // As when the client has gone meanwhile.
+        debug!("job {id} has no object: {error}");
     }
 }
 
-async fn send(connection: &Connection, notice: &Notice, context: &Context) -> zbus::Result<()> {
+async fn send(
+    connection: &Connection,
+    notice: &Notice,
+    context: &Context,
+    manager_properties: Option<&ManagerProperties>,
+) -> zbus::Result<()> {
     let manager = SignalEmitter::new(connection, MANAGER_PATH)?;
     match notice {
         Notice::JobNew(job) => {
@@ -219,14 +293,12 @@ async fn send(connection: &Connection, notice: &Notice, context: &Context) -> zb
             Manager::build_failed(&manager, &job.package, &job.version, &job.kernel, &job.arch, error).await
         }
         Notice::Manager => {
-            let snapshot = context.shared.snapshot.borrow().clone();
-            let jobs = u32::try_from(snapshot.jobs.len()).unwrap_or(u32::MAX);
-            let max = context.shared.max_jobs.load(std::sync::atomic::Ordering::Relaxed);
+            let Some(now) = manager_properties else { return Ok(()) };
             let changed: HashMap<&str, Variant<'_>> = HashMap::from([
-                ("NJobs", Variant::from(jobs)),
-                ("MaxJobs", Variant::from(u32::try_from(max).unwrap_or(u32::MAX))),
-                ("State", Variant::from(snapshot.state)),
-                ("Watching", Variant::from(context.watching.borrow().clone())),
+                ("NJobs", Variant::from(now.jobs)),
+                ("MaxJobs", Variant::from(now.max_jobs)),
+                ("State", Variant::from(now.state)),
+                ("Watching", Variant::from(now.watching.clone())),
             ]);
             properties_changed(&manager, MANAGER_INTERFACE, changed).await
         }
