@@ -45,3 +45,17 @@ fn nothing_is_installed_by_itself_where_an_admin_turned_that_off() {
     machine.sh(&format!("dkmsctl add hello-dkmsd/1.0; dkmsctl install hello-dkmsd/1.0 -k {kernel}"));
     assert_eq!(machine.row("hello-dkmsd", &kernel).state, "installed");
 }
+
+#[test]
+fn an_override_that_comes_later_asks_for_autoinstall() {
+    let machine = Machine::with_dkmsd("override");
+    let kernel = machine.offered_kernels("6.1", "cloud-amd64").remove(0);
+    machine.apt_install(&[&format!("linux-headers-{kernel}")]);
+    machine.sh("cp -r /opt/dkmsd/tests/fixtures/hello-dkmsd-1.0 /var/tmp/ && sed -i /AUTOINSTALL/d /var/tmp/hello-dkmsd-1.0/dkms.conf
+         mv /var/tmp/hello-dkmsd-1.0 /usr/src/");
+    machine.rescan();
+    assert!(machine.status().is_empty(), "nobody asked for it");
+
+    machine.sh("mkdir -p /etc/dkms && echo AUTOINSTALL=yes > /etc/dkms/hello-dkmsd.conf");
+    machine.wait_installed(&kernel, &["hello-dkmsd"], LIMIT);
+}

@@ -58,3 +58,18 @@ fn below_another_root() {
     machine.sh(&format!("{INSTALL} --destdir /srv/image --prefix /usr/local --uninstall"));
     assert_eq!(machine.sh("find /srv/image -type f"), "");
 }
+
+#[test]
+fn beside_the_distributions_dkms() {
+    let machine = Machine::start("install-beside");
+    machine.carry_checkout();
+    machine.apt_install(&["dkms"]);
+    let files = "dpkg -L dkms | xargs -d '\\n' sha256sum 2> /dev/null | sort";
+    let before = machine.sh(files);
+    let said = machine.sh(&format!("{INSTALL} 2>&1"));
+    let warning = said.lines().find(|line| line.contains("dkms package") || line.contains("package dkms"));
+    assert!(warning.is_some(), "{said}");
+    machine.sh("systemctl --quiet is-active dkmsd");
+    machine.sh(&format!("{INSTALL} --uninstall 2>&1"));
+    assert_eq!(machine.sh(files), before, "its files are left alone");
+}

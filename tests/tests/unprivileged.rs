@@ -44,6 +44,7 @@ fn an_unprivileged_user_reads_everything_and_changes_nothing() {
     ] {
         let answer = machine.try_sh(&format!("{NOBODY} {MANAGER} {change}"));
         assert_ne!(answer.code, 0, "{change} was not refused: {answer:?}");
+        assert!(answer.stderr.contains("65534"), "{change} was refused for another reason: {answer:?}");
     }
     assert_eq!(machine.status(), before);
     // The refusals are about who asks, not about what: root may.
@@ -53,5 +54,17 @@ fn an_unprivileged_user_reads_everything_and_changes_nothing() {
     assert_ne!(refused.code, 0, "{refused:?}");
     assert!(!refused.stderr.is_empty(), "a refusal says why");
     // The socket for root is for root.
-    machine.sh(&format!("! {NOBODY} busctl --address=unix:path=/run/dkmsd/private status 2>/dev/null"));
+    machine.sh(&format!("test -w /run/dkmsd/private && ! {NOBODY} test -w /run/dkmsd/private"));
+
+    // What polkit's rules allow a user is allowed, and nothing else.
+    machine.sh("useradd alice && cat > /etc/polkit-1/rules.d/10-alice.rules <<'E'
+polkit.addRule(function(action, subject) {
+    if (action.id == \"org.dkmsd1.build\" && subject.user == \"alice\") return polkit.Result.YES;
+});
+E
+        systemctl restart polkit");
+    let alice = "setpriv --reuid=alice --regid=alice --clear-groups";
+    machine.sh(&format!("{alice} {MANAGER} Rescan"));
+    machine.sh(&format!("! {alice} {MANAGER} Uninstall 'ssssa{{sv}}' {entry} 2> /dev/null"));
+    assert_eq!(machine.status(), before);
 }
