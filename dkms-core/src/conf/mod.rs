@@ -6,6 +6,7 @@
 mod bash;
 pub mod directive;
 pub mod ere;
+mod kept;
 pub mod lint;
 mod loader;
 mod native;
