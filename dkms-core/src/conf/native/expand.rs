@@ -106,6 +106,11 @@ impl Interp<'_> {
                 Part::Double(parts) => {
                     let inner = self.pieces(parts, true, single)?;
                     let list = parts.iter().any(is_list);
+                    // Bash splits some operands that stand beside a list, though they are quoted.
+                    let default = |p: &Part| matches!(p, Part::Param(p) if matches!(p.op, Op::Default { .. }));
+                    if list && parts.len() > 1 && parts.iter().any(default) {
+                        return Err(Uncertain::new("a default beside a list in quotes"));
+                    }
                     let nothing = inner.iter().all(|p| matches!(p, Piece::Quoted(t) if t.is_empty()));
                     if list && nothing && parts.len() > 1 {
                         return Err(Uncertain::new("an empty list beside something else in quotes"));
