@@ -36,7 +36,7 @@ fn natively(text: &str) -> std::result::Result<Vec<Entry>, native::Uncertain> {
 }
 
 fn by_bash(text: &str) -> Result<Vec<Entry>> {
-    bash::read(&Layout::default(), &scope(), Some(&file(text)), "", bash::TIMEOUT)
+    bash::read(&Layout::default(), &scope(), Some(&file(text)), "", bash::TIMEOUT).map(|said| said.entries)
 }
 
 fn one_of(words: &'static [&'static str]) -> BoxedStrategy<String> {
