@@ -35,7 +35,7 @@ impl Parser<'_> {
     pub(super) fn case_clause(&mut self) -> Certain<Kind> {
         self.at += 4;
         self.blanks();
-        let subject = self.word()?;
+        let subject = self.some_word()?;
         self.expect("in")?;
         let mut arms = Vec::new();
         loop {
@@ -48,7 +48,7 @@ impl Parser<'_> {
             let mut patterns = Vec::new();
             loop {
                 self.blanks();
-                patterns.push(self.word()?);
+                patterns.push(self.some_word()?);
                 self.blanks();
                 if !self.eat("|") {
                     break;
@@ -86,7 +86,7 @@ impl Parser<'_> {
                     }
                     Some(b'\n') => break,
                     None => return Err(Uncertain::new("a syntax error")),
-                    _ => words.push(self.word()?),
+                    _ => words.push(self.some_word()?),
                 }
             }
             Some(words)

@@ -176,7 +176,6 @@ impl Parser<'_> {
         if matches!(self.peek(), Some(b'(')) {
             return Err(Uncertain::new("a process substitution"));
         }
-        let word = self.word()?;
-        if word.0.is_empty() { Err(Uncertain::new("a syntax error")) } else { Ok(word) }
+        self.some_word()
     }
 }

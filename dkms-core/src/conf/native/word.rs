@@ -71,6 +71,12 @@ impl Parser<'_> {
         self.scan(Mode::Word, &mut |p| p.peek().is_some_and(is_meta)).map(Word)
     }
 
+    /// A word that has to stand here.
+    pub(super) fn some_word(&mut self) -> Certain<Word> {
+        let word = self.word()?;
+        if word.0.is_empty() { Err(Uncertain::new("a syntax error")) } else { Ok(word) }
+    }
+
     /// What follows `=`, which may be nothing.
     pub(super) fn word_or_empty(&mut self) -> Certain<Word> {
         self.word()
