@@ -66,8 +66,8 @@ impl Interp<'_> {
             match piece {
                 Piece::Bare(t) | Piece::Expanded(t) => out.push_str(&t),
                 Piece::Quoted(t) => {
-                    if out.contains('[') {
-                        return Err(Uncertain::new("quotes after a bracket in =~"));
+                    if ends_in_bracket(&out) {
+                        return Err(Uncertain::new("quotes in a bracket in =~"));
                     }
                     for c in t.chars() {
                         if c.is_ascii_punctuation() && c != '_' {
@@ -341,4 +341,35 @@ impl Interp<'_> {
 fn is_list(part: &Part) -> bool {
     matches!(part, Part::Param(p) if matches!(p.name, Name::All)
         || matches!(p.index, Some(Index::All)) && !matches!(p.op, Op::Length))
+}
+
+/// Whether an expression ends inside a bracket expression.
+fn ends_in_bracket(pattern: &str) -> bool {
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                chars.next();
+            }
+            '[' => {
+                chars.next_if_eq(&'^');
+                chars.next_if_eq(&']');
+                loop {
+                    match chars.next() {
+                        None => return true,
+                        Some(']') => break,
+                        Some('[') if chars.next_if(|c| matches!(c, ':' | '.' | '=')).is_some() => {
+                            // To the end of the class.
+                            if !chars.by_ref().any(|c| c == ']') {
+                                return true;
+                            }
+                        }
+                        Some(_) => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
 }
