@@ -65,7 +65,7 @@ pub(super) fn read(
     file: Option<&ConfFile>,
     extra: &str,
     timeout: Duration,
-) -> Result<Vec<Entry>> {
+) -> Result<Said> {
     let path = file.map_or_else(|| Path::new("dkms.conf"), |f| &f.path);
     let fail = |why: String| Error::Evaluation { path: path.to_owned(), why };
     let script = preamble(scope, file, extra) + SCRIPT;
@@ -85,11 +85,32 @@ pub(super) fn read(
         hint: "install bash: this dkms.conf needs it".to_owned(),
     })?;
     let ended = watch(child, timeout).map_err(fail)?;
-    parse(&ended.stdout).ok_or_else(|| {
-        let said = String::from_utf8_lossy(&ended.stderr);
-        let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
-        fail(format!("bash ended before the end of the file: {last}"))
-    })
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let complaints: Vec<String> = said.lines().filter(|l| !l.trim().is_empty()).take(20).map(str::to_owned).collect();
+    match parse(&ended.stdout) {
+        Some(entries) => Ok(Said { entries, complaints }),
+        None => {
+            let last = complaints.last().map_or("it said nothing", String::as_str);
+            Err(fail(format!("bash ended before the end of the file: {last}")))
+        }
+    }
+}
+
+/// What came of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) entries: Vec<Entry>,
+    /// What was said on standard error: what a file tried and was not let, too.
+    pub(super) complaints: Vec<String>,
+}
+
+/// The line of the file that a complaint of bash's is about, and what it says.
+pub(super) fn located(complaint: &str) -> (Option<usize>, &str) {
+    let found = complaint.split_once("line ").and_then(|(_, rest)| {
+        let (number, why) = rest.split_once(": ")?;
+        Some((number.parse().ok()?, why))
+    });
+    found.map_or((None, complaint), |(line, why)| (Some(line), why))
 }
 
 /// The first line where bash finds no meaning, and what it says of it. Nothing of the file is run.
@@ -102,11 +123,7 @@ pub(super) fn syntax_error(layout: &Layout, file: &ConfFile, timeout: Duration) 
         .map_err(|source| Error::Program { program: "bash".to_owned(), source, hint: "install bash".to_owned() })?;
     let ended = watch(child, timeout).map_err(fail)?;
     let said = String::from_utf8_lossy(&ended.stderr);
-    Ok(said.lines().find_map(|line| {
-        let (_, rest) = line.split_once("line ")?;
-        let (number, why) = rest.split_once(": ")?;
-        Some((number.parse().ok()?, why.to_owned()))
-    }))
+    Ok(said.lines().map(located).find_map(|(line, why)| Some((line?, why.to_owned()))))
 }
 
 /// Starts bash on a script. The only place in this folder that makes a process.

@@ -38,6 +38,7 @@ fn evaluate(text: &str) -> Result<Values> {
 #[case::doubling("x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done".to_owned())]
 #[case::growing("while :; do MAKE+=(a); done".to_owned())]
 #[case::huge_list("MAKE=({1..100000000})".to_owned())]
+#[case::stray_parenthesis("for i in $s) a; do :; done".to_owned())]
 #[case::sleeper("sleep 1000".to_owned())]
 #[case::talker("yes >&2".to_owned())]
 #[case::big_values("for i in {1..200000}; do MAKE[i]=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done".to_owned())]

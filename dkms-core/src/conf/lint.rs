@@ -111,33 +111,25 @@ pub fn lint(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -
     }
     let file = read_file(path.clone())?;
     let kernel_source_dir = layout.kernel_source_inside(&kernel.release);
-    let read = |package: Option<&PackageId>| {
-        evaluator.evaluate(&EvalInput {
-            files: std::slice::from_ref(&file),
-            directives: &[],
-            kernel,
-            module: package.map(|p| p.name.as_str()),
-            module_version: package.map(|p| p.version.as_str()),
-            kernel_source_dir: &kernel_source_dir,
-            dkms_tree: layout.dkms_tree_inside(),
-            source_tree: layout.source_tree_inside(),
-            install_tree: layout.install_tree_inside(),
-            parallel_jobs: parallel_jobs.unwrap_or_else(super::loader::cpus),
-        })
+    let mut input = EvalInput {
+        files: std::slice::from_ref(&file),
+        directives: &[],
+        kernel,
+        module: package.map(|p| p.name.as_str()),
+        module_version: package.map(|p| p.version.as_str()),
+        kernel_source_dir: &kernel_source_dir,
+        dkms_tree: layout.dkms_tree_inside(),
+        source_tree: layout.source_tree_inside(),
+        install_tree: layout.install_tree_inside(),
+        parallel_jobs: parallel_jobs.unwrap_or_else(super::loader::cpus),
     };
-    let values = match package {
-        Some(_) => read(package)?,
-        None => {
-            let first = read(None)?;
-            match (first.scalar("PACKAGE_NAME"), first.scalar("PACKAGE_VERSION")) {
-                (Some(name), Some(version)) => match PackageId::new(name, version) {
-                    Ok(package) => read(Some(&package))?,
-                    Err(_) => first,
-                },
-                _ => first,
-            }
-        }
-    };
+    let mut values = evaluator.evaluate(&input)?;
+    let named = |name| values.scalar(name).unwrap_or_default().to_owned();
+    let (name, version) = (named("PACKAGE_NAME"), named("PACKAGE_VERSION"));
+    if package.is_none() && PackageId::new(&name, &version).is_ok() {
+        (input.module, input.module_version) = (Some(name.as_str()), Some(version.as_str()));
+        values = evaluator.evaluate(&input)?;
+    }
 
     let text = String::from_utf8_lossy(&file.text).into_owned();
     let mut lint = checks::Lint::new(&path, &text, &values, kernel);
@@ -149,10 +141,13 @@ pub fn lint(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -
             String::new(),
         );
     }
+    for (line, why) in evaluator.complaints(&input, &file)? {
+        lint.at(line, Severity::Warning, format!("while it is read, it complains: {why}"), String::new());
+    }
     let config = KernelConfig::below(&layout.kernel_source(&kernel.release));
-    let input =
+    let rules =
         |strict| RecipeInput { values: &values, kernel, config: &config, layout, path: &path, package: None, strict };
-    match Recipe::from_values(&input(true)) {
+    match Recipe::from_values(&rules(true)) {
         Err(Error::BadConf { problems, .. }) => {
             for problem in problems {
                 lint.rule(Severity::Error, &problem);
@@ -161,7 +156,7 @@ pub fn lint(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -
         Err(other) => return Err(other),
         Ok(_) => {}
     }
-    let recipe = Recipe::from_values(&input(false)).ok();
+    let recipe = Recipe::from_values(&rules(false)).ok();
     if let Some(recipe) = &recipe {
         let strict = lint.findings.len();
         for warning in &recipe.warnings {

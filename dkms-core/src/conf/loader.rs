@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use super::kept::Kept;
 use super::recipe::{Recipe, RecipeInput};
 use super::{ConfFile, EvalInput, Evaluator, MAX_CONF, Values};
 use crate::error::{Error, IoContext, Result};
@@ -51,6 +52,7 @@ pub struct ConfLoader {
     layout: Layout,
     evaluator: Evaluator,
     parallel_jobs: u32,
+    kept: Kept,
     values: Mutex<HashMap<[u8; 32], Arc<Values>>>,
     configs: Mutex<HashMap<PathBuf, (Stamp, Arc<Config>)>>,
 }
@@ -72,6 +74,7 @@ impl ConfLoader {
             layout: layout.clone(),
             evaluator: Evaluator::new(layout),
             parallel_jobs: cpus(),
+            kept: Kept::new(layout.state_dir().join("cache/conf")),
             values: Mutex::default(),
             configs: Mutex::default(),
         }
@@ -101,8 +104,16 @@ impl ConfLoader {
         }
         let conf = read_file(path.clone())?;
         let config = self.kernel_config(request.kernel);
+        let mut unreadable = None;
         let values = match request.package {
-            Some(package) => self.evaluate(vec![conf], Some(package), request, &config)?,
+            Some(package) => match self.evaluate(vec![conf], Some(package), request, &config) {
+                // A file that cannot be read must not trap what is installed.
+                Err(why @ (Error::Evaluation { .. } | Error::Program { .. })) if !request.strict => {
+                    unreadable = Some(why.to_string());
+                    Arc::default()
+                }
+                values => values?,
+            },
             None => {
                 // A first reading says which package it is; the second sees that in $module and $module_version.
                 let first = self.evaluate_once(std::slice::from_ref(&conf), None, request, &config)?;
@@ -116,7 +127,7 @@ impl ConfLoader {
                 }
             }
         };
-        let recipe = Recipe::from_values(&RecipeInput {
+        let mut recipe = Recipe::from_values(&RecipeInput {
             values: &values,
             kernel: request.kernel,
             config: &config.config,
@@ -125,6 +136,7 @@ impl ConfLoader {
             package: request.package,
             strict: request.strict,
         })?;
+        recipe.warnings.extend(unreadable);
         let values = Values::clone(&values);
         Ok(Loaded { recipe, digest: values.digest(), values })
     }
@@ -171,7 +183,10 @@ impl ConfLoader {
         if let Some(values) = self.values.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(values));
         }
-        let values = Arc::new(self.evaluator.evaluate(&input)?);
+        let values = Arc::new(match self.evaluator.evaluate_without_bash(&input)? {
+            Some(values) => values,
+            None => self.kept.get_or(&key, || self.evaluator.evaluate(&input))?,
+        });
         let mut cache = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= REMEMBERED {
             cache.clear();
@@ -215,7 +230,7 @@ pub(super) fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
-/// Everything the values depend on. What a file reads elsewhere on the machine does not count.
+/// Everything the values depend on. What a file reads elsewhere on the machine, beyond that, does not count.
 fn key(input: &EvalInput<'_>, config: &Config) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
@@ -242,6 +257,9 @@ fn key(input: &EvalInput<'_>, config: &Config) -> [u8; 32] {
     }
     add(&input.parallel_jobs.to_le_bytes());
     add(&config.digest);
+    // What a file may ask of the machine, and what changes between boots.
+    add(rustix::system::uname().release().to_bytes());
+    add(&cpus().to_le_bytes());
     hash.finalize().into()
 }
 

@@ -98,3 +98,33 @@ fn another_package_than_the_one_asked_for_is_an_error() {
         Err(Error::NoConf { .. })
     ));
 }
+
+#[test]
+fn what_bash_said_outlives_the_loader() {
+    // `expr` is left to bash.
+    let f = Fixture::new(&format!("{CONF}PRE_BUILD=\"count $(expr 1 + 1)\"\n"));
+    let first = f.load(Some("hello/1.0"), &[]).unwrap();
+    assert_eq!(first.recipe.pre_build.as_deref(), Some("count 2"));
+    assert_eq!(f.loader.evaluator().answered(), (0, 1));
+    let again = Fixture { loader: ConfLoader::new(&Layout::under(f.root.path())), root: f.root };
+    assert_eq!(again.load(Some("hello/1.0"), &[]).unwrap(), first);
+    assert_eq!(again.loader.evaluator().answered(), (0, 0));
+    again.etc("hello.conf", "PRE_BUILD=\"count $(expr 2 + 2)\"\n");
+    let changed = again.load(Some("hello/1.0"), &[]).unwrap();
+    assert_eq!(changed.recipe.pre_build.as_deref(), Some("count 4"));
+}
+
+#[test]
+fn a_file_that_cannot_be_evaluated_traps_nothing() {
+    let f = Fixture::new("PACKAGE_NAME=hello\n\0\n");
+    let package = "hello/1.0".parse().unwrap();
+    let kernel = KernelId::new("6.1.0-56-amd64", "x86_64").unwrap();
+    let source = f.root.path().join("usr/src/hello-1.0");
+    let mut request =
+        Request { source: &source, package: Some(&package), kernel: &kernel, strict: true, directives: &[] };
+    assert!(matches!(f.loader.load(&request), Err(Error::Evaluation { .. })));
+    request.strict = false;
+    let loaded = f.loader.load(&request).unwrap();
+    assert_eq!(loaded.recipe.package, package);
+    assert!(loaded.recipe.warnings.iter().any(|w| w.contains("NUL")), "{:?}", loaded.recipe.warnings);
+}

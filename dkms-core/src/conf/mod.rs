@@ -6,6 +6,7 @@
 mod bash;
 pub mod directive;
 pub mod ere;
+mod kept;
 pub mod lint;
 mod loader;
 mod native;
@@ -223,7 +224,23 @@ impl Evaluator {
             return Ok(None);
         }
         self.counters.bash.fetch_add(1, Ordering::Relaxed);
-        bash::read(&self.layout, scope, file, extra, self.timeout).map(Some)
+        let said = bash::read(&self.layout, scope, file, extra, self.timeout)?;
+        if let (Some(first), Some(file)) = (said.complaints.first(), file) {
+            tracing::info!(path = %file.path.display(), said = first, lines = said.complaints.len(), "bash complains");
+        }
+        Ok(Some(said.entries))
+    }
+
+    /// What bash says of a file on standard error while it reads it: the line, and the complaint. Nothing for a file
+    /// that it is not needed for.
+    pub(crate) fn complaints(&self, input: &EvalInput<'_>, file: &ConfFile) -> Result<Vec<(Option<usize>, String)>> {
+        let scope = Scope::new(input);
+        if native::read(&self.layout, &scope, Some(file), "").is_ok() {
+            return Ok(Vec::new());
+        }
+        let said = bash::read(&self.layout, &scope, Some(file), "", self.timeout)?;
+        let located = said.complaints.iter().map(|c| bash::located(c));
+        Ok(located.map(|(line, why)| (line, why.to_owned())).collect())
     }
 }
 

@@ -36,7 +36,7 @@ fn natively(text: &str) -> std::result::Result<Vec<Entry>, native::Uncertain> {
 }
 
 fn by_bash(text: &str) -> Result<Vec<Entry>> {
-    bash::read(&Layout::default(), &scope(), Some(&file(text)), "", bash::TIMEOUT)
+    bash::read(&Layout::default(), &scope(), Some(&file(text)), "", bash::TIMEOUT).map(|said| said.entries)
 }
 
 fn one_of(words: &'static [&'static str]) -> BoxedStrategy<String> {
@@ -341,4 +341,44 @@ fn extended_expressions_match_as_regcomp_does() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What real files are made of has to be certain, and right.
+#[rstest::rstest]
+#[case("i=0\nfor m in a b c; do BUILT_MODULE_NAME[$i]=$m; DEST_MODULE_LOCATION[$i]=/extra/$m; i=$((i+1)); done")]
+#[case("mods=(a b 'c d'); for i in \"${!mods[@]}\"; do BUILT_MODULE_NAME[i]=\"${mods[i]}\"; done")]
+#[case("nn=0\nBUILT_MODULE_NAME[$((nn++))]=a\nBUILT_MODULE_NAME[$((nn++))]=b\n")]
+#[case("BUILT_MODULE_NAME+=(a)\nBUILT_MODULE_NAME+=(b c)\nMAKE[${#BUILT_MODULE_NAME[@]}]=x")]
+#[case("MAKE=\"make -C ${kernel_source_dir} \\\n  M=${dkms_tree}/x\"\nCLEAN='make clean'\r\n")]
+#[case("IFS=.- read -r major minor rest <<< \"$kernelver\"; MAKE=\"$major $minor $rest\"")]
+#[case("if [[ $kernelver =~ ^([0-9]+)\\.([0-9]+) ]]; then MAKE=\"${BASH_REMATCH[1]}-${BASH_REMATCH[2]}\"; fi")]
+#[case("v=${kernelver%%-*}; MAKE=${v//./_}; CLEAN=${kernelver##*-}; PRE_BUILD=${kernelver/amd64/x}")]
+#[case("case $arch in x86_64|amd64) MAKE=x ;; arm*|aarch64) MAKE=a ;; *) MAKE=o ;; esac")]
+#[case("[ \"$arch\" = x86_64 ] && MAKE=yes || MAKE=no\n[ -z \"$nothing\" -o -n \"$x\" ] && CLEAN=1")]
+#[case("add() { local n=${#BUILT_MODULE_NAME[@]}; BUILT_MODULE_NAME[$n]=$1; STRIP[n]=${2:-yes}; }\nadd a\nadd b no")]
+#[case("MAKE=\"make -j$(nproc) KVER=$(uname -r)\"\nCLEAN=`basename /a/b.c .c`$(dirname /a/b)")]
+#[case(
+    "major=$(echo $kernelver | cut -d. -f1); minor=$(echo ${kernelver} | cut -d. -f2 | cut -d- -f1)\nMAKE=$major/$minor"
+)]
+#[case("if (( ${kernelver%%.*} >= 6 )); then PATCH[0]=six.patch; else PATCH[0]=old.patch; fi")]
+#[case("if [ ${kernelver%%.*} -ge 5 ]; then MAKE=new; elif [ 1 -eq 2 ]; then MAKE=never; else MAKE=old; fi")]
+#[case("PRE_BUILD=\"configure\n  --a\n  $(\n if [ -e /nonexistent ]; then echo --b; else echo --c; fi\n )\n\"")]
+#[case("MAKE='make M=\\$dkms_tree/$module/\\$module_version \"QUOTED=$arch\"'")]
+#[case("MAKE=\"'make' all VER=\\\"1 2\\\" X=\\`echo y\\`\"\nCLEAN=\"a'b'c\"")]
+#[case("BUILD_EXCLUSIVE_KERNEL=\"^(5\\.[6-9]\\.|5\\.[1-9][0-9]\\.|[6-9]\\.)\"\nBUILD_EXCLUSIVE_ARCH='^(x86_64|i.86)$'")]
+#[case(
+    "shopt -s extglob\n[[ $kernelver == 6.+([0-9]).* ]] && MAKE=ext\n[[ ${arch,,} == @(X86|x86)_64 ]] && CLEAN=${arch^^}"
+)]
+#[case("printf -v MAKE '%s-%03d' $arch 7; CLEAN=$(printf '%s,' a b c)")]
+#[case("while read -r a b; do BUILT_MODULE_NAME+=(\"$b$a\"); done <<EOF\n1 x\n2 $arch\nEOF\n")]
+#[case("x=y; y=z; MAKE=${!x}; declare -a l=(1 2); CLEAN=${l[*]}; export E=1; unset x; PRE_BUILD=\"${x-unset}\"")]
+#[case("local a=1 b; b=$a; MAKE=$a$b\nreturn 0\nMAKE=never")]
+#[case("ofed_info -s >/dev/null 2>&1 || MAKE=none; type=$(nonesuch 2>/dev/null); CLEAN=\"<$type>$?\"")]
+#[case("MAKE=make; MAKE+=' -C x'; MAKE[2]=two; CLEAN=${MAKE[*]}; PRE_BUILD=${#MAKE[@]}${!MAKE[@]}")]
+#[case("MAKE='make VER=\"1 2\" x'\nCLEAN='a \"b c\" d'\nPATCH='x\"y\"z'\nPOST_ADD='\"\" q'")]
+#[case("source /nonexistent/dkms.conf; . /nonexistent/x; MAKE=$?")]
+#[case("a=(x '' z); set -- \"${a[@]}\"; MAKE=$#$1$3; shift; CLEAN=\"$*\"; for w; do PRE_BUILD+=[$w]; done")]
+fn what_real_files_are_made_of(#[case] text: &str) {
+    let native = natively(text).unwrap_or_else(|why| panic!("{why}: {text}"));
+    assert_eq!(native, by_bash(text).unwrap(), "{text}");
 }

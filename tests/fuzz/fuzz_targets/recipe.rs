@@ -27,7 +27,12 @@ fuzz_target!(|json: &[u8]| {
         });
         if let Ok(recipe) = recipe {
             let _ = recipe.obsolete_reason(&kernel.release);
-            assert!(recipe.modules.iter().all(|m| m.dest_location.starts_with('/') && !m.dest_location.contains("..")));
+            for module in &recipe.modules {
+                assert!(module.dest_location.starts_with('/'));
+                for path in [&module.dest_location, &module.built_location] {
+                    assert!(path.split('/').all(|part| part != ".."), "{path}");
+                }
+            }
         }
     }
 });

@@ -53,6 +53,7 @@ fn a_good_file_has_no_findings() {
 #[case("DEST_MODULE_LOCATION=/usr", 4, Severity::Error, "DEST_MODULE_LOCATION[0]")]
 #[case("PATCH_MATCH[0]='('\nPATCH[0]=x", 7, Severity::Error, "extended regular expression")]
 #[case("if true; then\n", 8, Severity::Error, "bash stops reading")]
+#[case("echo x > /etc/dkmsd-pwned", 7, Severity::Warning, "Permission denied")]
 #[case("MAKE=\"make\"\r\nSTRIP=no\r", 1, Severity::Warning, "Windows")]
 fn each_finding_has_its_line(#[case] more: &str, #[case] line: usize, #[case] severity: Severity, #[case] word: &str) {
     let r = report(&format!("{GOOD}{more}\n"), &[("Makefile", "obj-m := hello.o\n")]);

@@ -86,7 +86,7 @@ impl Parser<'_> {
         for op in ["<", ">"] {
             if self.eat(op) {
                 self.blanks();
-                return Ok(Condition::Binary(left, op.to_owned(), self.operand()?));
+                return Ok(Condition::Binary(left, op.to_owned(), self.some_word()?));
             }
         }
         if self.eat("=~") {
@@ -105,17 +105,12 @@ impl Parser<'_> {
         let op = op.bare().ok_or_else(|| Uncertain::new("a syntax error"))?.to_owned();
         self.blanks();
         let right = match op.as_str() {
-            "=" | "==" | "!=" | "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" => self.operand()?,
+            "=" | "==" | "!=" | "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" => self.some_word()?,
             _ => return Err(Uncertain::new("a rare test")),
         };
         if right.0.is_empty() {
             return Err(Uncertain::new("a syntax error"));
         }
         Ok(Condition::Binary(left, op, right))
-    }
-
-    fn operand(&mut self) -> Certain<super::ast::Word> {
-        let word = self.word()?;
-        if word.0.is_empty() { Err(Uncertain::new("a syntax error")) } else { Ok(word) }
     }
 }

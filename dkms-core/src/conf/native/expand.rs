@@ -1,17 +1,16 @@
 //! Expansion: from a word to texts, fields and patterns.
 
 use super::arith;
-use super::ast::{Index, Name, Op, Param, Part, Replace, Word};
+use super::ast::{Index, Name, Op, Param, Part, Word};
 use super::interp::Interp;
+use super::operate::{ascii, indirect, map, matchable, range, replace};
 use super::pattern::{Char, Pattern};
+use super::split::has_braces;
 use super::{Certain, Uncertain};
-
-/// The longest text that patterns are held against, in characters.
-const MAX_MATCHED: usize = 4096;
 
 /// A piece of an expanded word.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+pub(super) enum Piece {
     /// Text of the file itself: patterns are active, splitting is not.
     Bare(String),
     /// Text that means itself.
@@ -23,7 +22,7 @@ enum Piece {
 }
 
 /// What a parameter is: nothing, a text, or a list.
-enum Value {
+pub(super) enum Value {
     Unset,
     Text(String),
     /// Elements, and whether `*` joins them where there are quotes.
@@ -67,8 +66,8 @@ impl Interp<'_> {
             match piece {
                 Piece::Bare(t) | Piece::Expanded(t) => out.push_str(&t),
                 Piece::Quoted(t) => {
-                    if out.contains('[') {
-                        return Err(Uncertain::new("quotes after a bracket in =~"));
+                    if ends_in_bracket(&out) {
+                        return Err(Uncertain::new("quotes in a bracket in =~"));
                     }
                     for c in t.chars() {
                         if c.is_ascii_punctuation() && c != '_' {
@@ -94,83 +93,6 @@ impl Interp<'_> {
         fields.into_iter().map(|field| self.glob(field)).collect()
     }
 
-    /// One field, unless it may be the name of files.
-    fn glob(&self, field: Vec<(String, bool)>) -> Certain<String> {
-        let active = |t: &str| t.contains(['*', '?', '[']) || EXTENDED.iter().any(|e| t.contains(e));
-        let is_pattern = field.iter().any(|(text, bare)| *bare && active(text));
-        let text: String = field.into_iter().map(|(text, _)| text).collect();
-        if is_pattern && !self.nothing_matches(&text)? {
-            return Err(Uncertain::new("a pattern for files"));
-        }
-        Ok(text)
-    }
-
-    /// Whether a pattern for files certainly matches none. The working folder is empty.
-    pub(super) fn nothing_matches(&self, pattern: &str) -> Certain<bool> {
-        if !pattern.starts_with('/') {
-            return Ok(!pattern.starts_with('.') && !pattern.starts_with("!(") && !pattern.contains("/."));
-        }
-        let literal = pattern.find(['*', '?', '[', '@', '+', '!', '\\']).map_or(pattern, |n| &pattern[..n]);
-        let folder = literal.rsplit_once('/').map_or("", |(folder, _)| folder);
-        Ok(!folder.is_empty() && self.world.kind(folder)?.is_none())
-    }
-
-    fn split(&self, pieces: Vec<Piece>) -> Vec<Vec<(String, bool)>> {
-        let ifs: Vec<char> = self.vars.ifs().chars().collect();
-        let mut fields = Vec::new();
-        let mut field: Option<Vec<(String, bool)>> = None;
-        // Whether a blank has just ended a field, so that another separator after it is the same end.
-        let mut ended = false;
-        for piece in pieces {
-            match piece {
-                Piece::Bare(t) => {
-                    field.get_or_insert_default().push((t, true));
-                    ended = false;
-                }
-                Piece::Quoted(t) => {
-                    field.get_or_insert_default().push((t, false));
-                    ended = false;
-                }
-                Piece::Break => {
-                    fields.extend(field.take());
-                    ended = false;
-                }
-                Piece::Expanded(text) => {
-                    let mut run = String::new();
-                    for c in text.chars() {
-                        if !ifs.contains(&c) {
-                            run.push(c);
-                            continue;
-                        }
-                        if !run.is_empty() {
-                            field.get_or_insert_default().push((std::mem::take(&mut run), true));
-                            ended = false;
-                        }
-                        if matches!(c, ' ' | '\t' | '\n') {
-                            if let Some(done) = field.take() {
-                                fields.push(done);
-                                ended = true;
-                            }
-                        } else if let Some(done) = field.take() {
-                            fields.push(done);
-                            ended = false;
-                        } else if ended {
-                            ended = false;
-                        } else {
-                            fields.push(vec![(String::new(), false)]);
-                        }
-                    }
-                    if !run.is_empty() {
-                        field.get_or_insert_default().push((run, true));
-                        ended = false;
-                    }
-                }
-            }
-        }
-        fields.extend(field);
-        fields
-    }
-
     /// The pieces of a word. `single`: it becomes one text, so that lists are joined.
     fn pieces(&mut self, parts: &[Part], quoted: bool, single: bool) -> Certain<Vec<Piece>> {
         self.deeper()?;
@@ -184,6 +106,11 @@ impl Interp<'_> {
                 Part::Double(parts) => {
                     let inner = self.pieces(parts, true, single)?;
                     let list = parts.iter().any(is_list);
+                    // Bash splits some operands that stand beside a list, though they are quoted.
+                    let default = |p: &Part| matches!(p, Part::Param(p) if matches!(p.op, Op::Default { .. }));
+                    if list && parts.len() > 1 && parts.iter().any(default) {
+                        return Err(Uncertain::new("a default beside a list in quotes"));
+                    }
                     let nothing = inner.iter().all(|p| matches!(p, Piece::Quoted(t) if t.is_empty()));
                     if list && nothing && parts.len() > 1 {
                         return Err(Uncertain::new("an empty list beside something else in quotes"));
@@ -409,154 +336,40 @@ impl Interp<'_> {
             Value::List(list, _) => Ok(list.len()),
         }
     }
-
-    /// `${a[@]:offset:length}`: the offset is an index.
-    fn slice_list(&mut self, name: &Name, index: Option<&Index>, offset: i64, length: Option<i64>) -> Certain<Value> {
-        let Name::Variable(name) = name else { return Err(Uncertain::new("a slice of the arguments")) };
-        let joined = matches!(index, Some(Index::Joined));
-        let elements: Vec<(i64, String)> = self
-            .vars
-            .get(name)?
-            .map(|v| v.elements().iter().map(|(i, t)| (*i, (*t).to_owned())).collect())
-            .unwrap_or_default();
-        let end = elements.last().map_or(0, |(i, _)| i + 1);
-        let from = if offset < 0 { offset + end } else { offset };
-        if from < 0 || length.is_some_and(|l| l < 0) {
-            return Err(Uncertain::new("a rare slice"));
-        }
-        let count = length.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(0));
-        Ok(Value::List(elements.into_iter().filter(|(i, _)| *i >= from).take(count).map(|(_, t)| t).collect(), joined))
-    }
 }
-
-const EXTENDED: [&str; 5] = ["?(", "*(", "+(", "@(", "!("];
 
 fn is_list(part: &Part) -> bool {
     matches!(part, Part::Param(p) if matches!(p.name, Name::All)
         || matches!(p.index, Some(Index::All)) && !matches!(p.op, Op::Length))
 }
 
-/// Whether bash may see a brace expansion here.
-fn has_braces(parts: &[Part]) -> bool {
-    let mut open = false;
-    let mut separated = false;
-    for part in parts {
-        match part {
-            Part::Literal(text) => {
-                for (i, c) in text.char_indices() {
-                    match c {
-                        '{' => open = true,
-                        ',' if open => separated = true,
-                        '.' if open && text[i..].starts_with("..") => separated = true,
-                        '}' if open && separated => return true,
-                        _ => {}
+/// Whether an expression ends inside a bracket expression.
+fn ends_in_bracket(pattern: &str) -> bool {
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                chars.next();
+            }
+            '[' => {
+                chars.next_if_eq(&'^');
+                chars.next_if_eq(&']');
+                loop {
+                    match chars.next() {
+                        None => return true,
+                        Some(']') => break,
+                        Some('[') if chars.next_if(|c| matches!(c, ':' | '.' | '=')).is_some() => {
+                            // To the end of the class.
+                            if !chars.by_ref().any(|c| c == ']') {
+                                return true;
+                            }
+                        }
+                        Some(_) => {}
                     }
                 }
             }
-            _ if open => {}
             _ => {}
         }
     }
     false
-}
-
-fn map(value: Value, mut change: impl FnMut(String) -> Certain<String>) -> Certain<Value> {
-    Ok(match value {
-        Value::Unset => Value::Unset,
-        Value::Text(text) => Value::Text(change(text)?),
-        Value::List(list, joined) => Value::List(list.into_iter().map(change).collect::<Certain<_>>()?, joined),
-    })
-}
-
-fn ascii(text: &str) -> Certain<()> {
-    if text.is_ascii() { Ok(()) } else { Err(Uncertain::new("characters that are not ASCII")) }
-}
-
-/// The characters of a text that patterns may be held against.
-pub(super) fn matchable(text: &str) -> Certain<Vec<char>> {
-    ascii(text)?;
-    if text.len() > MAX_MATCHED { Err(Uncertain::new("a long text for a pattern")) } else { Ok(text.chars().collect()) }
-}
-
-/// The bytes that `${x:offset:length}` takes.
-fn range(size: usize, offset: i64, length: Option<i64>) -> Certain<(usize, usize)> {
-    let size = i64::try_from(size).unwrap_or(i64::MAX);
-    let from = if offset < 0 { offset + size } else { offset };
-    if from < 0 || from > size {
-        return Ok((0, 0));
-    }
-    let to = match length {
-        None => size,
-        Some(l) if l < 0 => l + size,
-        Some(l) => from.saturating_add(l).min(size),
-    };
-    if to < from {
-        return Err(Uncertain::new("a slice that ends before it begins"));
-    }
-    let index = |n: i64| usize::try_from(n).map_err(|_| Uncertain::new("a slice"));
-    Ok((index(from)?, index(to)?))
-}
-
-fn replace(kind: Replace, pattern: &Pattern, text: &[char], with: &str) -> Certain<String> {
-    let mut out = String::new();
-    if text.is_empty() && pattern.matches(text)? {
-        return Err(Uncertain::new("a replacement in an empty text"));
-    }
-    match kind {
-        Replace::Start | Replace::End => {
-            let found =
-                if kind == Replace::Start { pattern.prefix(text, true)? } else { pattern.suffix(text, true)? };
-            return Ok(match (found, kind) {
-                (None, _) => text.iter().collect(),
-                (Some(n), Replace::Start) => with.chars().chain(text[n..].iter().copied()).collect(),
-                (Some(n), _) => text[..text.len() - n].iter().copied().chain(with.chars()).collect(),
-            });
-        }
-        Replace::First | Replace::All => {}
-    }
-    let mut at = 0;
-    let mut done = false;
-    while at < text.len() {
-        let found = if done { None } else { pattern.prefix(&text[at..], true)? };
-        match found {
-            Some(0) => return Err(Uncertain::new("a replacement of nothing")),
-            Some(n) => {
-                out.push_str(with);
-                at += n;
-                done = kind == Replace::First;
-            }
-            None => {
-                out.push(text[at]);
-                at += 1;
-            }
-        }
-    }
-    Ok(out)
-}
-
-/// What a name that is held by a variable stands for.
-fn indirect(name: &str) -> Certain<(Name, Option<Index>)> {
-    let plain = |n: &str| !n.is_empty() && n.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
-    if let Some((bare, index)) = name.strip_suffix(']').and_then(|n| n.split_once('[')) {
-        let index = match index {
-            "@" => Index::All,
-            "*" => Index::Joined,
-            number if number.bytes().all(|c| c.is_ascii_digit()) && !number.is_empty() => {
-                Index::At(Word(vec![Part::Quoted(number.to_owned())]))
-            }
-            _ => return Err(Uncertain::new("a strange indirection")),
-        };
-        if plain(bare) && !bare.starts_with(|c: char| c.is_ascii_digit()) {
-            return Ok((Name::Variable(bare.to_owned()), Some(index)));
-        }
-    }
-    if let Ok(n @ 1..) = name.parse::<usize>()
-        && name.bytes().all(|c| c.is_ascii_digit())
-    {
-        return Ok((Name::Positional(n), None));
-    }
-    if plain(name) && !name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Ok((Name::Variable(name.to_owned()), None));
-    }
-    Err(Uncertain::new("a strange indirection"))
 }

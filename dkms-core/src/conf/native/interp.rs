@@ -1,12 +1,12 @@
 //! Running commands: lists, loops, functions, substitutions and redirections.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::ast::{AndOr, Arg, Assign, AssignValue, Command, Condition, Join, Kind, List, Pipeline, RedirectKind};
+use super::ast::{AndOr, Arg, Assign, Command, Condition, Join, Kind, List, Pipeline};
 use super::builtins;
-use super::expand::matchable;
+use super::operate::matchable;
 use super::vars::Vars;
 use super::world::World;
 use super::{Certain, Uncertain};
@@ -219,65 +219,7 @@ impl<'w> Interp<'w> {
         Ok(text)
     }
 
-    fn command(&mut self, command: &Command) -> Certain<Flow> {
-        self.spend(1)?;
-        if command.redirects.is_empty() {
-            return self.kind(&command.kind);
-        }
-        let kept = (self.out, self.err, self.input.clone());
-        let mut reads = false;
-        for redirect in &command.redirects {
-            match (&redirect.kind, redirect.fd) {
-                (RedirectKind::Out(word), fd @ (None | Some(1 | 2))) => {
-                    if self.text(word)? != "/dev/null" {
-                        return Err(Uncertain::new("output to a file"));
-                    }
-                    if fd == Some(2) {
-                        self.err = Sink::Nowhere;
-                    } else {
-                        self.out = Sink::Nowhere;
-                    }
-                }
-                (RedirectKind::OutAndErr(word), None) => {
-                    if self.text(word)? != "/dev/null" {
-                        return Err(Uncertain::new("output to a file"));
-                    }
-                    (self.out, self.err) = (Sink::Nowhere, Sink::Nowhere);
-                }
-                (RedirectKind::Duplicate(2), None | Some(1)) => self.out = self.err,
-                (RedirectKind::Duplicate(1), Some(2)) => self.err = self.out,
-                (RedirectKind::Duplicate(1), None | Some(1)) | (RedirectKind::Duplicate(2), Some(2)) => {}
-                (RedirectKind::HereString(word), None | Some(0)) => {
-                    self.input = Some(self.text(word)? + "\n");
-                    reads = true;
-                }
-                (RedirectKind::HereDoc(word), None | Some(0)) => {
-                    let word = word.borrow().clone();
-                    self.input = Some(self.text(&word)?);
-                    reads = true;
-                }
-                (RedirectKind::In(word), None | Some(0)) => {
-                    let path = self.text(word)?;
-                    self.input = Some(if path == "/dev/null" {
-                        String::new()
-                    } else {
-                        let file = self.world.read(&path)?;
-                        file.ok_or_else(|| Uncertain::new("a file that is not there to be read"))?
-                    });
-                    reads = true;
-                }
-                _ => return Err(Uncertain::new("a rare redirection")),
-            }
-        }
-        let flow = self.kind(&command.kind)?;
-        (self.out, self.err) = (kept.0, kept.1);
-        if reads {
-            self.input = kept.2;
-        }
-        Ok(flow)
-    }
-
-    fn kind(&mut self, kind: &Kind) -> Certain<Flow> {
+    pub(super) fn kind(&mut self, kind: &Kind) -> Certain<Flow> {
         self.deeper()?;
         let flow = match kind {
             Kind::Simple { assigns, args } => self.simple(assigns, args)?,
@@ -478,26 +420,6 @@ impl<'w> Interp<'w> {
         self.call(name, rest, &declared)
     }
 
-    /// `IFS=. read …`: assignments that last as long as the command. Only for `read`, which is what it is used with.
-    fn with_assigns(&mut self, assigns: &[Assign], name: &str, rest: &[String], declared: &[&Assign]) -> Certain<Flow> {
-        let [Assign { name: variable, index: None, append: false, value: AssignValue::Text(word) }] = assigns else {
-            return Err(Uncertain::new("assignments before a command"));
-        };
-        let harmless = matches!(variable.as_str(), "LC_ALL" | "LANG");
-        if harmless && self.text(word)? == "C" && !self.functions.contains_key(name) {
-            return self.call(name, rest, declared);
-        }
-        if variable != "IFS" || name != "read" || self.functions.contains_key(name) {
-            return Err(Uncertain::new("assignments before a command"));
-        }
-        let before = self.vars.ifs().to_owned();
-        let text = self.text(word)?;
-        self.vars.set("IFS", text)?;
-        let flow = self.call(name, rest, declared)?;
-        self.vars.set("IFS", before)?;
-        Ok(flow)
-    }
-
     pub(super) fn call(&mut self, name: &str, args: &[String], declared: &[&Assign]) -> Certain<Flow> {
         self.spend(1)?;
         let Some(body) = self.functions.get(name).map(Rc::clone) else {
@@ -519,71 +441,6 @@ impl<'w> Interp<'w> {
             Flow::Next | Flow::Return => Ok(Flow::Next),
             Flow::Break(_) | Flow::Continue(_) => Err(Uncertain::new("a loop left from a function")),
         }
-    }
-
-    pub(super) fn assign(&mut self, assign: &Assign) -> Certain<()> {
-        self.spend(1)?;
-        let name = &assign.name;
-        match &assign.value {
-            AssignValue::Text(word) => {
-                let text = self.text(word)?;
-                match &assign.index {
-                    Some(index) => {
-                        let at = self.subscript(index)?;
-                        let old = match (assign.append, at) {
-                            (true, 0..) => self.vars.get(name)?.and_then(|v| v.element(at)).unwrap_or("").to_owned(),
-                            (true, _) => return Err(Uncertain::new("appending to the end")),
-                            _ => String::new(),
-                        };
-                        self.vars.set_element(name, at, old + &text)
-                    }
-                    None => {
-                        let old = if assign.append {
-                            self.vars.get(name)?.and_then(|v| v.element(0)).unwrap_or("").to_owned()
-                        } else {
-                            String::new()
-                        };
-                        self.vars.set(name, old + &text)
-                    }
-                }
-            }
-            AssignValue::Array(words) => {
-                let mut elements: BTreeMap<i64, String> = BTreeMap::new();
-                let mut values = Vec::new();
-                // Every word is expanded before the old value goes.
-                for (index, word) in words {
-                    match index {
-                        Some(index) => {
-                            let at = self.subscript(index)?;
-                            if at < 0 {
-                                return Err(Uncertain::new("a negative subscript in a list"));
-                            }
-                            values.push((Some(at), self.text(word)?));
-                        }
-                        None => values.extend(self.fields(word)?.into_iter().map(|v| (None, v))),
-                    }
-                }
-                if assign.append
-                    && let Some(var) = self.vars.get(name)?
-                {
-                    elements.extend(var.elements().into_iter().map(|(i, v)| (i, v.to_owned())));
-                }
-                let mut next = elements.last_key_value().map_or(0, |(i, _)| i + 1);
-                for (at, value) in values {
-                    let at = at.unwrap_or(next);
-                    elements.insert(at, value);
-                    next = at + 1;
-                }
-                self.vars.set_array(name, elements)
-            }
-        }
-    }
-
-    fn subscript(&mut self, word: &super::ast::Word) -> Certain<i64> {
-        if matches!(word.bare().or(word.constant().as_deref()), Some("@" | "*")) {
-            return Err(Uncertain::new("an assignment to all elements"));
-        }
-        self.number(word)
     }
 }
 

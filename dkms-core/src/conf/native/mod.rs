@@ -1,22 +1,30 @@
 //! The native evaluator: bash's meaning for what dkms.conf files really use, without bash.
 //!
-//! Text is parsed ([`parse`], [`word`], [`condition`]) into a tree ([`ast`]) that is run ([`interp`], [`expand`],
-//! [`arith`], [`pattern`], [`builtins`]). It starts no process and reads of the machine only what everybody may
+//! Text is parsed ([`parse`], [`compound`], [`simple`], [`condition`], [`word`], [`braces`]) into a tree ([`ast`]) that
+//! is run ([`interp`], [`redirect`], [`assign`]): words are expanded ([`expand`], [`operate`], [`split`], [`arith`],
+//! [`pattern`]) and commands answered ([`builtins`], [`externals`]). It starts no process and reads of the machine only what everybody may
 //! ([`world`]). Whatever is not certain to mean the same to bash ends it with [`Uncertain`], and bash is asked.
 
 mod arith;
+mod assign;
 mod ast;
+mod braces;
 mod builtins;
+mod compound;
 mod condition;
 mod expand;
 mod externals;
 mod interp;
+mod operate;
 mod parse;
 mod pattern;
 mod primaries;
 mod printf;
 mod read;
+mod redirect;
 mod second;
+mod simple;
+mod split;
 mod vars;
 mod word;
 mod world;

@@ -5,9 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::ast::{
-    AndOr, Arg, Arm, Assign, AssignValue, Command, Join, Kind, List, Part, Pipeline, Redirect, RedirectKind, Word,
-};
+use super::ast::{AndOr, Command, Join, Kind, List, Part, Pipeline, Word};
 use super::{Certain, Uncertain};
 
 /// How deep commands and expansions may stand in one another.
@@ -19,18 +17,18 @@ const RESERVED: &[&str] = &[
 ];
 
 /// A here-document whose body has not been reached.
-struct Pending {
-    delimiter: String,
-    quoted: bool,
-    tabs: bool,
-    body: Rc<RefCell<Word>>,
+pub(super) struct Pending {
+    pub(super) delimiter: String,
+    pub(super) quoted: bool,
+    pub(super) tabs: bool,
+    pub(super) body: Rc<RefCell<Word>>,
 }
 
 pub(super) struct Parser<'a> {
     pub(super) text: &'a [u8],
     pub(super) at: usize,
     depth: usize,
-    pending: Vec<Pending>,
+    pub(super) pending: Vec<Pending>,
 }
 
 /// Parses a whole file.
@@ -143,7 +141,7 @@ impl<'a> Parser<'a> {
         RESERVED.iter().copied().find(|r| r.as_bytes() == &rest[..end])
     }
 
-    fn expect(&mut self, word: &'static str) -> Certain<()> {
+    pub(super) fn expect(&mut self, word: &'static str) -> Certain<()> {
         self.newlines()?;
         if self.reserved() == Some(word) {
             self.at += word.len();
@@ -179,12 +177,12 @@ impl<'a> Parser<'a> {
     }
 
     /// A list that must not be empty.
-    fn body(&mut self) -> Certain<List> {
+    pub(super) fn body(&mut self) -> Certain<List> {
         let list = self.list()?;
         if list.is_empty() { Err(Uncertain::new("an empty body")) } else { Ok(list) }
     }
 
-    fn and_or(&mut self) -> Certain<AndOr> {
+    pub(super) fn and_or(&mut self) -> Certain<AndOr> {
         let first = self.pipeline()?;
         let mut rest = Vec::new();
         loop {
@@ -224,7 +222,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn command(&mut self) -> Certain<Command> {
+    pub(super) fn command(&mut self) -> Certain<Command> {
         self.enter()?;
         self.blanks();
         let word = self.reserved();
@@ -302,165 +300,6 @@ impl<'a> Parser<'a> {
         matches!(self.reserved(), Some("then" | "elif" | "else" | "fi" | "do" | "done" | "esac" | "}"))
     }
 
-    fn if_clause(&mut self) -> Certain<Kind> {
-        self.at += 2;
-        let mut branches = Vec::new();
-        loop {
-            let condition = self.body()?;
-            self.expect("then")?;
-            branches.push((condition, self.body()?));
-            self.newlines()?;
-            match self.reserved() {
-                Some("elif") => self.at += 4,
-                Some("else") => {
-                    self.at += 4;
-                    let otherwise = self.body()?;
-                    self.expect("fi")?;
-                    return Ok(Kind::If { branches, otherwise: Some(otherwise) });
-                }
-                Some("fi") => {
-                    self.at += 2;
-                    return Ok(Kind::If { branches, otherwise: None });
-                }
-                _ => return Err(Uncertain::new("a syntax error")),
-            }
-        }
-    }
-
-    fn case_clause(&mut self) -> Certain<Kind> {
-        self.at += 4;
-        self.blanks();
-        let subject = self.word()?;
-        self.expect("in")?;
-        let mut arms = Vec::new();
-        loop {
-            self.newlines()?;
-            if self.reserved() == Some("esac") {
-                self.at += 4;
-                return Ok(Kind::Case { subject, arms });
-            }
-            self.eat("(");
-            let mut patterns = Vec::new();
-            loop {
-                self.blanks();
-                patterns.push(self.word()?);
-                self.blanks();
-                if !self.eat("|") {
-                    break;
-                }
-            }
-            if !self.eat(")") {
-                return Err(Uncertain::new("a syntax error"));
-            }
-            let body = self.list()?;
-            arms.push(Arm { patterns, body });
-            self.newlines()?;
-            if self.starts(";;&") || self.starts(";&") {
-                return Err(Uncertain::new("a case arm that falls through"));
-            }
-            if !self.eat(";;") && self.reserved() != Some("esac") {
-                return Err(Uncertain::new("a syntax error"));
-            }
-        }
-    }
-
-    fn for_clause(&mut self) -> Certain<Kind> {
-        self.at += 3;
-        self.blanks();
-        let name = self.name().ok_or_else(|| Uncertain::new("'for ((' or a strange name"))?;
-        self.newlines()?;
-        let words = if self.reserved() == Some("in") {
-            self.at += 2;
-            let mut words = Vec::new();
-            loop {
-                self.blanks();
-                match self.peek() {
-                    Some(b';') => {
-                        self.at += 1;
-                        break;
-                    }
-                    Some(b'\n') => break,
-                    None => return Err(Uncertain::new("a syntax error")),
-                    _ => words.push(self.word()?),
-                }
-            }
-            Some(words)
-        } else {
-            self.eat(";");
-            None
-        };
-        self.expect("do")?;
-        let body = self.body()?;
-        self.expect("done")?;
-        Ok(Kind::For { name, words, body })
-    }
-
-    fn function(&mut self, name: String) -> Certain<Kind> {
-        self.newlines()?;
-        let compound = matches!(self.reserved(), Some("{")) || self.peek() == Some(b'(') && !self.starts("((");
-        if !compound {
-            return Err(Uncertain::new("a function's body that is not in braces"));
-        }
-        Ok(Kind::Function { name, body: Rc::new(self.command()?) })
-    }
-
-    fn simple(&mut self) -> Certain<Command> {
-        let mut assigns = Vec::new();
-        let mut args: Vec<Arg> = Vec::new();
-        let mut redirects = Vec::new();
-        let mut declares = false;
-        loop {
-            self.blanks();
-            if let Some(redirect) = self.redirect()? {
-                redirects.push(redirect);
-                continue;
-            }
-            match self.peek() {
-                None | Some(b'\n' | b';' | b'&' | b'|' | b')') => break,
-                Some(b'(') => {
-                    // Only a function's head has one here.
-                    let name = match (&args[..], assigns.is_empty(), redirects.is_empty()) {
-                        ([Arg::Word(word)], true, true) => word.bare().map(str::to_owned),
-                        _ => None,
-                    };
-                    self.at += 1;
-                    self.blanks();
-                    let name = name.filter(|_| self.eat(")")).ok_or_else(|| Uncertain::new("a syntax error"))?;
-                    if !name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-.:".contains(&c)) {
-                        return Err(Uncertain::new("a strange function's name"));
-                    }
-                    let kind = self.function(name)?;
-                    self.leave();
-                    return Ok(Command { kind, redirects });
-                }
-                _ => {}
-            }
-            if (args.is_empty() || declares)
-                && let Some(assign) = self.assign()?
-            {
-                if args.is_empty() {
-                    assigns.push(assign);
-                } else {
-                    args.push(Arg::Assign(assign));
-                }
-                continue;
-            }
-            let word = self.word()?;
-            if word.0.is_empty() {
-                return Err(Uncertain::new("a syntax error"));
-            }
-            if args.is_empty() {
-                declares = matches!(word.bare(), Some("local" | "declare" | "typeset" | "export" | "readonly"));
-            }
-            args.push(Arg::Word(word));
-        }
-        if assigns.is_empty() && args.is_empty() && redirects.is_empty() {
-            return Err(Uncertain::new("a syntax error"));
-        }
-        self.leave();
-        Ok(Command { kind: Kind::Simple { assigns, args }, redirects })
-    }
-
     /// A name here, if one stands here.
     pub(super) fn name(&mut self) -> Option<String> {
         let rest = &self.text[self.at..];
@@ -470,121 +309,6 @@ impl<'a> Parser<'a> {
         }
         self.at += end;
         Some(String::from_utf8_lossy(&rest[..end]).into_owned())
-    }
-
-    /// `name=…`, `name[i]+=…`, `name=( … )`, when that is what stands here.
-    fn assign(&mut self) -> Certain<Option<Assign>> {
-        let start = self.at;
-        let Some(name) = self.name() else { return Ok(None) };
-        let mut index = None;
-        if self.peek() == Some(b'[') {
-            self.at += 1;
-            match self.subscript() {
-                Ok(word) => index = Some(word),
-                Err(why) if why.is_syntax() => {
-                    self.at = start;
-                    return Ok(None);
-                }
-                Err(why) => return Err(why),
-            }
-        }
-        let append = self.eat("+=");
-        if !append && !self.eat("=") {
-            self.at = start;
-            return Ok(None);
-        }
-        let value = if self.peek() == Some(b'(') && index.is_none() {
-            self.at += 1;
-            AssignValue::Array(self.elements()?)
-        } else if self.peek() == Some(b'(') {
-            return Err(Uncertain::new("a list for one element"));
-        } else {
-            AssignValue::Text(self.word_or_empty()?)
-        };
-        Ok(Some(Assign { name, index, append, value }))
-    }
-
-    fn elements(&mut self) -> Certain<Vec<(Option<Word>, Word)>> {
-        let mut elements = Vec::new();
-        loop {
-            self.newlines()?;
-            match self.peek() {
-                Some(b')') => {
-                    self.at += 1;
-                    return Ok(elements);
-                }
-                None => return Err(Uncertain::new("a syntax error")),
-                _ => {}
-            }
-            let start = self.at;
-            if self.eat("[") {
-                if let Ok(index) = self.subscript()
-                    && self.eat("=")
-                {
-                    elements.push((Some(index), self.word_or_empty()?));
-                    continue;
-                }
-                self.at = start;
-            }
-            let word = self.word()?;
-            if word.0.is_empty() {
-                return Err(Uncertain::new("a syntax error"));
-            }
-            elements.push((None, word));
-        }
-    }
-
-    fn redirect(&mut self) -> Certain<Option<Redirect>> {
-        let rest = &self.text[self.at..];
-        let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
-        let both = rest.starts_with(b"&>");
-        if !both && !matches!(rest.get(digits), Some(b'<' | b'>')) {
-            return Ok(None);
-        }
-        if digits > 2 {
-            return Err(Uncertain::new("a large descriptor"));
-        }
-        let fd = std::str::from_utf8(&rest[..digits]).ok().and_then(|d| d.parse().ok());
-        self.at += digits;
-        if both {
-            self.at += 2;
-            self.eat(">");
-            return Ok(Some(Redirect { fd: None, kind: RedirectKind::OutAndErr(self.target()?) }));
-        }
-        let kind = if self.eat("<<<") {
-            RedirectKind::HereString(self.target()?)
-        } else if self.eat("<<") {
-            let tabs = self.eat("-");
-            self.blanks();
-            let word = self.word()?;
-            let quoted = word.0.iter().any(|p| !matches!(p, Part::Literal(_)));
-            let delimiter = word.constant().ok_or_else(|| Uncertain::new("a here-document's strange end"))?;
-            let body = Rc::new(RefCell::new(Word::default()));
-            self.pending.push(Pending { delimiter, quoted, tabs, body: Rc::clone(&body) });
-            RedirectKind::HereDoc(body)
-        } else if self.starts("<(") || self.starts(">(") || self.starts("<>") || self.starts("<&") || self.starts(">|")
-        {
-            return Err(Uncertain::new("a rare redirection"));
-        } else if self.eat(">&") {
-            let word = self.target()?;
-            let to = word.bare().and_then(|w| w.parse().ok()).ok_or_else(|| Uncertain::new("a rare redirection"))?;
-            RedirectKind::Duplicate(to)
-        } else if self.eat(">>") || self.eat(">") {
-            RedirectKind::Out(self.target()?)
-        } else {
-            self.at += 1;
-            RedirectKind::In(self.target()?)
-        };
-        Ok(Some(Redirect { fd, kind }))
-    }
-
-    fn target(&mut self) -> Certain<Word> {
-        self.blanks();
-        if matches!(self.peek(), Some(b'(')) {
-            return Err(Uncertain::new("a process substitution"));
-        }
-        let word = self.word()?;
-        if word.0.is_empty() { Err(Uncertain::new("a syntax error")) } else { Ok(word) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One round of reading: the file, then its values a second time (dkms-contract.md §3).
 
-use super::ast::{AssignValue, Kind};
+use super::ast::{Arg, AssignValue, Kind};
+use super::builtins::is_special;
 use super::interp::{Flow, Interp};
 use super::world::World;
 use super::{Certain, Uncertain, parse};
@@ -115,8 +116,21 @@ fn expand_again(shell: &mut Interp<'_>, line: &str) -> Certain<()> {
         return Err(Uncertain::new("a value that is a command"));
     };
     let [assign] = &assigns[..] else { return Err(Uncertain::new("a value that is several assignments")) };
-    if !args.is_empty() || !command.redirects.is_empty() || !matches!(assign.value, AssignValue::Text(_)) {
+    if !command.redirects.is_empty() || !matches!(assign.value, AssignValue::Text(_)) {
         return Err(Uncertain::new("a value that is a command"));
     }
-    shell.assign(assign)
+    let mut words = Vec::new();
+    for arg in args {
+        let Arg::Word(word) = arg else { return Err(Uncertain::new("a value that is a command")) };
+        words.extend(shell.fields(word)?);
+    }
+    match words.first() {
+        None => shell.assign(assign),
+        // Quotes vanished and left a second word, a command that does not exist: the assignment is lost with it.
+        Some(name) if !is_special(name) && !name.is_empty() && !name.contains('/') => {
+            let exists = shell.world.program(name)?.is_some();
+            if exists { Err(Uncertain::new("a value that is a command")) } else { Ok(()) }
+        }
+        Some(_) => Err(Uncertain::new("a value that is a command")),
+    }
 }
