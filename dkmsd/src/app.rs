@@ -48,23 +48,10 @@ pub async fn run(root: PathBuf) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let args = worker_args(&root, in_chroot);
     let max_jobs = settings.daemon.max_jobs as usize;
-    let (coordinator, shared) =
+    let (coordinator, shared, notices) =
         Coordinator::new(max_jobs, &layout, ask.clone(), |commands| Workers::new(program, args, commands));
     let (stop, stopped) = watch::channel(false);
     let coordinator = tokio::spawn(coordinator.run(stopped));
-
-    let (reload, mut reloads) = mpsc::channel::<ReloadReply>(4);
-    let context = Context { shared: shared.clone(), ask: ask.clone(), watching, reload: reload.clone(), running };
-    let socket = match listen(&layout.private_socket()) {
-        Ok(socket) => Some(socket),
-        Err(error) => {
-            warn!("no private socket at {}: {error}", layout.private_socket().display());
-            None
-        }
-    };
-    let publisher = Publisher::start(context, socket).await;
-    info!(system_bus = publisher.on_the_bus(), "dkmsd {} serves org.dkmsd1", env!("CARGO_PKG_VERSION"));
-    tokio::spawn(publisher.run());
     let timing =
         Timing { quiet: settings.daemon.quiet, patience: settings.daemon.package_manager_wait, ..Timing::default() };
     let commands = shared.commands.clone();
@@ -80,15 +67,35 @@ pub async fn run(root: PathBuf) -> anyhow::Result<()> {
         watching: watching_sender,
         unsound: None,
     };
-    tokio::spawn(reconciler.run());
-
-    service::tell(&[NotifyState::Ready]);
-    tokio::spawn(service::keep_informed(shared.snapshot.clone()));
-
+    let (first_look, looked) = oneshot::channel();
+    let mut reconciler = tokio::spawn(reconciler.run(first_look));
     let (mut term, mut int, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    // Nobody is answered before there is something to answer with.
+    tokio::select! {
+        _ = looked => {}
+        _ = term.recv() => return Ok(()),
+        _ = int.recv() => return Ok(()),
+    }
+
+    let (reload, mut reloads) = mpsc::channel::<ReloadReply>(4);
+    let context = Context { shared: shared.clone(), ask: ask.clone(), watching, reload: reload.clone(), running };
+    let socket = match listen(&layout.private_socket()) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            warn!("no private socket at {}: {error}", layout.private_socket().display());
+            None
+        }
+    };
+    let publisher = Publisher::start(context, notices, socket).await;
+    info!(system_bus = publisher.on_the_bus(), "dkmsd {} serves org.dkmsd1", env!("CARGO_PKG_VERSION"));
+    tokio::spawn(publisher.run());
+    service::tell(&[NotifyState::Ready]);
+    tokio::spawn(service::keep_informed(shared.snapshot.clone(), ask.clone()));
+
     loop {
         tokio::select! {
+            ended = &mut reconciler => anyhow::bail!("the reconciler broke off: {ended:?}"),
             _ = term.recv() => break,
             _ = int.recv() => break,
             _ = hup.recv() => {

@@ -4,12 +4,16 @@ use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use dkms_core::bus::types::HistoryRow;
 use serde::{Deserialize, Serialize};
 
 /// How many are kept.
 const KEPT: usize = 1000;
+/// A file that has grown to this is cut to what is kept.
+const LARGEST: u64 = 4 << 20;
 
 /// The finished jobs, oldest first.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ impl From<Line> for HistoryRow {
 }
 
 impl History {
-    /// Reads what is there; a line that cannot be read is passed over. A file that has grown is cut to what is kept.
+    /// Reads what is there; a line that cannot be read is passed over.
     #[must_use]
     pub fn open(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap_or_default();
@@ -57,15 +61,10 @@ impl History {
             text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()).map(Into::into).collect();
         let surplus = all.len().saturating_sub(KEPT);
         let rows: VecDeque<HistoryRow> = all.into_iter().skip(surplus).collect();
-        if surplus > KEPT
-            && let Err(error) = rewrite(path, &rows)
-        {
-            tracing::warn!("cannot shorten {}: {error}", path.display());
-        }
         Self { rows }
     }
 
-    /// Takes a finished job; gives what has to be written for it with [`append`].
+    /// Takes a finished job; gives what has to be written for it with [`Writer::write`].
     pub fn add(&mut self, row: HistoryRow) -> String {
         let line = serde_json::to_string(&Line::from(&row)).unwrap_or_default();
         self.rows.push_back(row);
@@ -83,24 +82,66 @@ impl History {
     }
 }
 
-/// Appends a line to the file.
-///
-/// # Errors
-/// The system's own.
-pub fn append(path: &PathBuf, line: &str) -> std::io::Result<()> {
+/// Appends lines to the file, in order, on a thread of its own. Dropping it waits until all are written.
+#[derive(Debug)]
+pub struct Writer {
+    lines: Option<mpsc::Sender<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Begins.
+    #[must_use]
+    pub fn start(path: PathBuf) -> Self {
+        let (lines, to_write) = mpsc::channel::<String>();
+        let thread = std::thread::spawn(move || {
+            for line in to_write {
+                if let Err(error) = append(&path, &line) {
+                    tracing::warn!("cannot write {}: {error}", path.display());
+                }
+            }
+        });
+        Self { lines: Some(lines), thread: Some(thread) }
+    }
+
+    /// Hands over a line.
+    pub fn write(&self, line: String) {
+        if let Some(lines) = &self.lines {
+            // The thread ends only when we do.
+            let _ = lines.send(line);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn append(path: &Path, line: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    file.write_all(format!("{line}\n").as_bytes())
+    // The line break comes first: what a power cut tore before stays a line of its own.
+    file.write_all(format!("\n{line}").as_bytes())?;
+    if file.metadata()?.len() < LARGEST {
+        return Ok(());
+    }
+    let rows = History::open(path).rows;
+    rewrite(path, &rows)
 }
 
 fn rewrite(path: &Path, rows: &VecDeque<HistoryRow>) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let mut text = String::new();
     for row in rows {
-        text += &serde_json::to_string(&Line::from(row))?;
         text.push('\n');
+        text += &serde_json::to_string(&Line::from(row))?;
     }
     fs::write(&beside, text)?;
     fs::rename(beside, path)
@@ -115,14 +156,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.jsonl");
         let mut history = History::open(&path);
+        let writer = Writer::start(path.clone());
         for job in 1..=3 {
             let row = HistoryRow { job, package: "a".into(), result: "done".into(), ..HistoryRow::default() };
-            append(&path, &history.add(row)).unwrap();
+            writer.write(history.add(row));
         }
+        drop(writer);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"at\":1,\"jo").unwrap();
         let again = History::open(&path);
         assert_eq!(again.newest(2).iter().map(|r| r.job).collect::<Vec<_>>(), [3, 2]);
-        assert_eq!(again.newest(0).len(), 3);
+        let row = HistoryRow { job: 4, ..HistoryRow::default() };
+        append(&path, &serde_json::to_string(&Line::from(&row)).unwrap()).unwrap();
+        assert_eq!(History::open(&path).newest(1)[0].job, 4, "the torn line took nothing with it");
     }
 }

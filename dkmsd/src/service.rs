@@ -3,15 +3,17 @@
 //! `Type=notify` with ExecReload: systemd 252 has no `notify-reload`.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::snapshot::Snapshot;
+use crate::watch::reconcile::Ask;
 
 /// Sends the log to the journal, with fields, under systemd; else to stderr.
 pub fn start_log() {
@@ -48,8 +50,8 @@ pub fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Keeps the status line of `systemctl status` up to date, and the watchdog quiet for as long as the runtime turns.
-pub async fn keep_informed(mut snapshot: watch::Receiver<std::sync::Arc<Snapshot>>) {
+/// Keeps the status line of `systemctl status` up to date, and the watchdog quiet for as long as the reconciler answers.
+pub async fn keep_informed(mut snapshot: watch::Receiver<Arc<Snapshot>>, reconciler: mpsc::Sender<Ask>) {
     let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
     let mut last = String::new();
     loop {
@@ -60,7 +62,16 @@ pub async fn keep_informed(mut snapshot: watch::Receiver<std::sync::Arc<Snapshot
         }
         tokio::select! {
             changed = snapshot.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(watchdog.unwrap_or(Duration::MAX)) => tell(&[NotifyState::Watchdog]),
+            () = tokio::time::sleep(watchdog.unwrap_or(Duration::MAX)) => {
+                let reconciler = reconciler.clone();
+                // Apart, so that a loop that hangs stops the watchdog and not the status line.
+                tokio::spawn(async move {
+                    let (reply, alive) = oneshot::channel();
+                    if reconciler.send(Ask::Alive(reply)).await.is_ok() && alive.await.is_ok() {
+                        tell(&[NotifyState::Watchdog]);
+                    }
+                });
+            }
         }
     }
 }

@@ -8,7 +8,6 @@ use dkms_core::bus::BusError;
 use dkms_core::bus::names::job_path;
 use dkms_core::bus::types::{CheckProblem, HistoryRow, JobRow, KernelRow, Options, StatusFilter, StatusRow};
 use dkms_core::model::{KernelRelease, PackageId};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
@@ -18,8 +17,8 @@ use super::auth::{Action, allow};
 use super::job::{cancel, no_such_job};
 use super::resolve::{self, Asker, Words};
 use super::{Context, stopping};
-use crate::queue::coordinator::{Command, Notice};
-use crate::queue::job::{Operation, Task};
+use crate::queue::coordinator::{Command, Finished};
+use crate::queue::job::{Operation, Task, Verdict};
 use crate::snapshot::Snapshot;
 use crate::watch::reconcile::Ask;
 
@@ -39,20 +38,24 @@ impl Manager {
         self.context.shared.snapshot.borrow().clone()
     }
 
-    async fn request(&self, tasks: Vec<Task>) -> Result<Vec<u32>, BusError> {
+    async fn request(
+        &self,
+        tasks: Vec<Task>,
+        finished: Option<oneshot::Sender<Finished>>,
+    ) -> Result<Vec<u32>, BusError> {
         let (reply, answer) = oneshot::channel();
-        self.context.shared.commands.send(Command::Request { tasks, reply }).await.map_err(stopping)?;
+        self.context.shared.commands.send(Command::Request { tasks, reply, finished }).await.map_err(stopping)?;
         answer.await.map_err(stopping)
     }
 
     async fn request_one(&self, task: Task) -> Result<(u32, OwnedObjectPath), BusError> {
-        let ids = self.request(vec![task]).await?;
+        let ids = self.request(vec![task], None).await?;
         let id = ids.first().copied().ok_or_else(|| stopping(()))?;
         Ok((id, job_path(id)))
     }
 
     async fn request_all(&self, tasks: Vec<Task>) -> Result<Vec<OwnedObjectPath>, BusError> {
-        Ok(self.request(tasks).await?.into_iter().map(job_path).collect())
+        Ok(self.request(tasks, None).await?.into_iter().map(job_path).collect())
     }
 
     async fn rescan(&self) -> Result<(), BusError> {
@@ -63,25 +66,13 @@ impl Manager {
 
     /// Runs an add to its end; gives the package it found.
     async fn add_and_wait(&self, task: Task) -> Result<(String, String), BusError> {
-        let mut notices = self.context.shared.notices.subscribe();
-        let (id, _) = self.request_one(task).await?;
-        loop {
-            match notices.recv().await {
-                Ok(Notice::JobRemoved(job, result)) if job.id == id => {
-                    return match result {
-                        "done" | "skipped" => Ok((job.package, job.version)),
-                        _ => Err(BusError::InvalidConf(self.error_of(id))),
-                    };
-                }
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return Err(stopping(())),
-            }
+        let (sender, finished) = oneshot::channel();
+        self.request(vec![task], Some(sender)).await?;
+        let Finished { job, outcome } = finished.await.map_err(stopping)?;
+        match outcome.verdict {
+            Verdict::Done | Verdict::Skipped => Ok((job.package, job.version)),
+            _ => Err(BusError::InvalidConf(outcome.error.unwrap_or_default())),
         }
-    }
-
-    fn error_of(&self, id: u32) -> String {
-        let history = self.context.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history.newest(0).into_iter().find(|row| row.job == id).map(|row| row.error).unwrap_or_default()
     }
 }
 
@@ -99,11 +90,7 @@ impl Manager {
         let asker = Asker { uid, options: &options };
         let mut task = asker.task(Operation::Add, None, None);
         if source.starts_with('/') {
-            let folder = PathBuf::from(source);
-            if !folder.is_dir() {
-                return Err(BusError::UnknownPackage(format!("{source} is not a folder")));
-            }
-            task.source = Some(folder);
+            task.source = Some(PathBuf::from(source));
         } else {
             task.package = Some(source.parse::<PackageId>().map_err(|e| BusError::UnknownPackage(e.to_string()))?);
         }

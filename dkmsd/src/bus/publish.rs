@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dkms_core::bus::names::{BUS_NAME, JOB_INTERFACE, MANAGER_INTERFACE, MANAGER_PATH, job_path};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use zbus::connection::Builder;
 use zbus::object_server::SignalEmitter;
@@ -23,13 +23,30 @@ use crate::snapshot::JobView;
 /// Progress is sent at most this often.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves the system bus and the private socket until everybody who tells of something is gone.
+/// A client that reads nothing for so long is let go. Its queue is unbounded until then: one look may tell of thousands of
+/// changes at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Serves the system bus and the private socket until everybody who tells of something is gone. It never waits for a
+/// client: each has a queue and a task of its own.
 pub struct Publisher {
     context: Context,
-    notices: broadcast::Receiver<Notice>,
-    connections: Vec<Connection>,
-    new_connections: mpsc::Receiver<Connection>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    clients: Vec<Client>,
+    new_clients: mpsc::Receiver<Client>,
+    on_the_bus: bool,
     told: Told,
+}
+
+/// The queue of a client.
+type Client = mpsc::UnboundedSender<Arc<News>>;
+
+/// A notice on its way to the clients.
+#[derive(Debug)]
+struct News {
+    notice: Notice,
+    /// For [`Notice::Manager`].
+    manager: Option<ManagerProperties>,
 }
 
 /// What was sent last: what has not changed is not sent again.
@@ -61,25 +78,30 @@ struct ManagerProperties {
 impl Publisher {
     /// Begins to listen on the private socket, and connects to the system bus. Objects stand before the name is asked
     /// for. Without a bus, the socket serves alone.
-    pub async fn start(context: Context, socket: Option<UnixListener>) -> Self {
-        // Subscribed before anything is served: nothing that happens from here on is missed.
-        let notices = context.shared.notices.subscribe();
-        let (sender, new_connections) = mpsc::channel(16);
+    pub async fn start(
+        context: Context,
+        notices: mpsc::UnboundedReceiver<Notice>,
+        socket: Option<UnixListener>,
+    ) -> Self {
+        let (sender, new_clients) = mpsc::channel(16);
         if let Some(socket) = socket {
             tokio::spawn(accept(socket, context.clone(), sender));
         }
-        let mut connections = Vec::new();
+        let (mut clients, mut on_the_bus) = (Vec::new(), false);
         match system_bus(&context).await {
-            Ok(bus) => connections.push(bus),
+            Ok(bus) => {
+                clients.push(serve(bus, context.clone()));
+                on_the_bus = true;
+            }
             Err(error) => info!("no system bus: only root is served, over its socket ({error})"),
         }
-        Self { context, notices, connections, new_connections, told: Told::default() }
+        Self { context, notices, clients, new_clients, on_the_bus, told: Told::default() }
     }
 
     /// Whether the system bus is served.
     #[must_use]
     pub fn on_the_bus(&self) -> bool {
-        self.connections.iter().any(|c| c.unique_name().is_some())
+        self.on_the_bus
     }
 
     /// Runs until the coordinator is gone.
@@ -88,39 +110,22 @@ impl Publisher {
             tokio::select! {
                 // A client that has just come hears of everything that follows.
                 biased;
-                Some(connection) = self.new_connections.recv() => {
-                    let jobs = self.context.shared.snapshot.borrow().jobs.clone();
-                    for job in jobs {
-                        serve_job(&connection, job, &self.context).await;
-                    }
-                    self.connections.push(connection);
-                }
+                Some(client) = self.new_clients.recv() => self.clients.push(client),
                 notice = self.notices.recv() => match notice {
-                    Ok(notice) => self.publish(notice).await,
-                    Err(RecvError::Lagged(missed)) => warn!("{missed} changes were not sent: too many at once"),
-                    Err(RecvError::Closed) => return,
+                    Some(notice) => self.publish(notice),
+                    None => return,
                 },
             }
         }
     }
 
-    async fn publish(&mut self, notice: Notice) {
+    fn publish(&mut self, notice: Notice) {
         if !self.is_news(&notice) {
             return;
         }
-        let mut gone = Vec::new();
-        for (place, connection) in self.connections.iter().enumerate() {
-            if let Err(error) = send(connection, &notice, &self.context, self.told.manager.as_ref()).await {
-                debug!("a client is gone: {error}");
-                // The bus itself stays in the list: a message that was refused is no reason to leave it.
-                if connection.unique_name().is_none() {
-                    gone.push(place);
-                }
-            }
-        }
-        for place in gone.into_iter().rev() {
-            drop(self.connections.swap_remove(place));
-        }
+        let manager = matches!(notice, Notice::Manager).then(|| self.told.manager.clone()).flatten();
+        let news = Arc::new(News { notice, manager });
+        self.clients.retain(|client| client.send(Arc::clone(&news)).is_ok());
     }
 
     /// Whether a notice says anything that was not sent yet; remembers it as sent.
@@ -192,8 +197,32 @@ async fn system_bus(context: &Context) -> zbus::Result<Connection> {
         .await
 }
 
+/// The queue of a client, and the task that sends what is in it until either end closes.
+fn serve(connection: Connection, context: Context) -> Client {
+    let (queue, mut news) = mpsc::unbounded_channel::<Arc<News>>();
+    tokio::spawn(async move {
+        let jobs = context.shared.snapshot.borrow().jobs.clone();
+        for job in jobs {
+            serve_job(&connection, job, &context).await;
+        }
+        while let Some(news) = news.recv().await {
+            let problem = match tokio::time::timeout(PATIENCE, send(&connection, &news, &context)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it does not read what it is sent".to_owned(),
+            };
+            debug!("a client is let go: {problem}");
+            // A message that the bus refused is no reason to leave it.
+            if connection.unique_name().is_none() {
+                return;
+            }
+        }
+    });
+    queue
+}
+
 /// Takes root's connections.
-async fn accept(socket: UnixListener, context: Context, connections: mpsc::Sender<Connection>) {
+async fn accept(socket: UnixListener, context: Context, clients: mpsc::Sender<Client>) {
     let ours = rustix::process::geteuid().as_raw();
     loop {
         let stream = match socket.accept().await {
@@ -207,11 +236,11 @@ async fn accept(socket: UnixListener, context: Context, connections: mpsc::Sende
         if !stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == ours) {
             continue;
         }
-        let (context, connections) = (context.clone(), connections.clone());
+        let (context, clients) = (context.clone(), clients.clone());
         // A peer that is slow to say hello holds up nobody else.
         tokio::spawn(async move {
             match peer(stream, &context).await {
-                Ok(connection) => drop(connections.send(connection).await),
+                Ok(connection) => drop(clients.send(serve(connection, context)).await),
                 Err(error) => debug!("a client did not get through: {error}"),
             }
         });
@@ -257,14 +286,9 @@ async fn serve_job(connection: &Connection, job: JobView, context: &Context) {
     }
 }
 
-async fn send(
-    connection: &Connection,
-    notice: &Notice,
-    context: &Context,
-    manager_properties: Option<&ManagerProperties>,
-) -> zbus::Result<()> {
+async fn send(connection: &Connection, news: &News, context: &Context) -> zbus::Result<()> {
     let manager = SignalEmitter::new(connection, MANAGER_PATH)?;
-    match notice {
+    match &news.notice {
         Notice::JobNew(job) => {
             serve_job(connection, job.clone(), context).await;
             Manager::job_new(&manager, job.id, job_path(job.id), &job.package, &job.version, &job.kernel).await
@@ -293,7 +317,7 @@ async fn send(
             Manager::build_failed(&manager, &job.package, &job.version, &job.kernel, &job.arch, error).await
         }
         Notice::Manager => {
-            let Some(now) = manager_properties else { return Ok(()) };
+            let Some(now) = &news.manager else { return Ok(()) };
             let changed: HashMap<&str, Variant<'_>> = HashMap::from([
                 ("NJobs", Variant::from(now.jobs)),
                 ("MaxJobs", Variant::from(now.max_jobs)),

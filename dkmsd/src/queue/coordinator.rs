@@ -13,7 +13,7 @@ use dkms_core::model::KernelId;
 use dkms_core::observe::Look;
 use dkms_core::plan::HeaderView;
 use dkms_core::tree::Failure;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 use super::journal::{log_end, log_event, log_start};
@@ -21,7 +21,7 @@ use super::journal::{log_end, log_event, log_start};
 use super::job::{Job, Operation, Outcome, State, Task, Verdict};
 use super::jobs::{Cancel, Jobs, NotCanceled};
 use super::workers::Workers;
-use crate::history::{self, History};
+use crate::history::{History, Writer};
 use crate::snapshot::{JobView, Snapshot, StatusChange};
 use crate::watch::reconcile::Ask;
 
@@ -45,6 +45,8 @@ pub enum Command {
         tasks: Vec<Task>,
         /// Their ids, in the same order.
         reply: oneshot::Sender<Vec<u32>>,
+        /// Told how the last of them ended.
+        finished: Option<oneshot::Sender<Finished>>,
     },
     /// Somebody wants a job ended.
     Cancel {
@@ -80,6 +82,15 @@ pub enum Command {
     MaxJobs(usize),
 }
 
+/// How a job ended, for whoever waits for it.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The job as it was at its end.
+    pub job: JobView,
+    /// How.
+    pub outcome: Outcome,
+}
+
 /// What signals tell of, in the order in which it happened.
 #[derive(Debug, Clone)]
 pub enum Notice {
@@ -104,8 +115,6 @@ pub struct Shared {
     pub commands: mpsc::Sender<Command>,
     /// The newest state.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// What happens.
-    pub notices: broadcast::Sender<Notice>,
     /// How many workers have ended: a look that began before the last of them is out of date.
     pub ended: Arc<AtomicU64>,
     /// Finished jobs.
@@ -128,8 +137,14 @@ pub struct Coordinator {
     publish: watch::Sender<Arc<Snapshot>>,
     /// Asks for a new look at the disk.
     look_again: mpsc::Sender<Ask>,
+    /// Unbounded, as whoever takes them off waits for nobody ([`crate::bus::publish`]), and none may be lost: a client
+    /// waits for the end of its job.
+    notices: mpsc::UnboundedSender<Notice>,
+    /// Who waits for the end of which job.
+    awaited: Vec<(u32, oneshot::Sender<Finished>)>,
     workers: Workers,
     layout: Layout,
+    history: Writer,
     shared: Shared,
 }
 
@@ -141,14 +156,13 @@ impl Coordinator {
         layout: &Layout,
         look_again: mpsc::Sender<Ask>,
         workers: impl FnOnce(mpsc::Sender<Command>) -> Workers,
-    ) -> (Self, Shared) {
+    ) -> (Self, Shared, mpsc::UnboundedReceiver<Notice>) {
         let (sender, commands) = mpsc::channel(256);
         let (publish, snapshot) = watch::channel(Arc::new(Snapshot::new(None, &Jobs::default(), true)));
-        let (notices, _) = broadcast::channel(1024);
+        let (notices, told) = mpsc::unbounded_channel();
         let shared = Shared {
             commands: sender.clone(),
             snapshot,
-            notices,
             ended: Arc::default(),
             history: Arc::new(Mutex::new(History::open(&layout.history()))),
             max_jobs: Arc::new(AtomicU64::new(max_jobs as u64)),
@@ -163,11 +177,14 @@ impl Coordinator {
             commands,
             publish,
             look_again,
+            notices,
+            awaited: Vec::new(),
             workers: workers(sender),
             layout: layout.clone(),
+            history: Writer::start(layout.history()),
             shared: shared.clone(),
         };
-        (coordinator, shared)
+        (coordinator, shared, told)
     }
 
     /// Runs until `stop` is told, then ends every worker and waits for them.
@@ -191,7 +208,7 @@ impl Coordinator {
                 self.replies.extend(replies);
                 self.looked(seq, look, act);
             }
-            Command::Request { tasks, reply } => {
+            Command::Request { tasks, reply, finished } => {
                 let mut new = Vec::new();
                 let ids = tasks
                     .into_iter()
@@ -200,7 +217,10 @@ impl Coordinator {
                         new.extend(created.then_some(id));
                         id
                     })
-                    .collect();
+                    .collect::<Vec<u32>>();
+                if let (Some(id), Some(finished)) = (ids.last(), finished) {
+                    self.awaited.push((*id, finished));
+                }
                 self.announce_new(&new);
                 // Nobody may be left to hear it; the jobs run all the same.
                 let _ = reply.send(ids);
@@ -208,7 +228,7 @@ impl Coordinator {
             }
             Command::Cancel { id, reply } => {
                 let result = self.jobs.cancel(id).map(|cancel| match cancel {
-                    Cancel::Over => self.job_over(&[id]),
+                    Cancel::Over(ids) => self.job_over(&ids),
                     Cancel::EndWorker => self.workers.cancel(id),
                 });
                 let _ = reply.send(result);
@@ -253,6 +273,9 @@ impl Coordinator {
         self.go_on();
         for (job, outcome) in view_of_gone.into_iter().chain(ended) {
             let view = view(&job);
+            for (_, waiter) in self.awaited.extract_if(.., |(id, _)| *id == view.id) {
+                let _ = waiter.send(Finished { job: view.clone(), outcome: outcome.clone() });
+            }
             if outcome.verdict == Verdict::Failed && job.task.operation.builds() {
                 let error = outcome.first_error.or(outcome.error).unwrap_or_default();
                 self.tell(Notice::BuildFailed(view.clone(), error));
@@ -376,12 +399,7 @@ impl Coordinator {
             error: outcome.error.clone().unwrap_or_default(),
         };
         let line = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner).add(row);
-        let file = self.layout.history();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = history::append(&file, &line) {
-                warn!("cannot write {}: {error}", file.display());
-            }
-        });
+        self.history.write(line);
     }
 
     fn republish(&mut self) {
@@ -397,7 +415,7 @@ impl Coordinator {
 
     fn tell(&self, notice: Notice) {
         // Without anybody on the bus there is nobody to hear it.
-        let _ = self.shared.notices.send(notice);
+        let _ = self.notices.send(notice);
     }
 }
 

@@ -45,10 +45,10 @@ pub enum NotCanceled {
 }
 
 /// What is to follow from a cancel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancel {
-    /// It was queued, and is over.
-    Over,
+    /// It was queued, and is over; and so is what needed it.
+    Over(Vec<u32>),
     /// Its worker has to be ended.
     EndWorker,
 }
@@ -307,7 +307,9 @@ impl Jobs {
             _ if !job.cancelable() => Err(NotCanceled::Busy),
             State::Queued => {
                 self.end(id, Outcome::because(Verdict::Canceled, CANCELED));
-                Ok(Cancel::Over)
+                let mut over = vec![id];
+                self.fail_dependents(id, &mut over);
+                Ok(Cancel::Over(over))
             }
             _ => {
                 job.state = State::Canceling;

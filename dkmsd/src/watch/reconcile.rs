@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use dkms_core::host::package_manager;
 use dkms_core::observe::{Look, Observer};
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use super::settle::{Because, Settle, Timing, Word, next_look, on_the_clock};
+use super::settle::{Because, Settle, Timing, next_look, on_the_clock};
 use super::source::{Hints, Watch, Watcher};
 use crate::queue::coordinator::Command;
 
@@ -46,52 +46,62 @@ pub enum Ask {
     Rescan(Option<oneshot::Sender<()>>),
     /// A kernel's own hook gave word.
     Hook,
+    /// Whoever feeds the watchdog wants to know that the loop turns.
+    Alive(oneshot::Sender<()>),
 }
 
 impl Reconciler {
-    /// Runs until everybody who could ask is gone.
-    pub async fn run(mut self) {
+    /// Runs until everybody who could ask is gone. `first_look` is told once the disk has been looked at for the first
+    /// time and the coordinator has taken what was found.
+    pub async fn run(mut self, first_look: oneshot::Sender<()>) {
         let mut settle = Settle::new(self.timing, Instant::now());
-        let (words, mut word) = mpsc::channel(16);
-        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
-        let idle = package_manager::busy(self.observer.borrow().layout()).is_none();
-        self.look(Because::Rescan, &mut settle, &mut waiting, idle).await;
+        let mut waiting = vec![first_look];
+        let mut because = Because::JobEnded;
         loop {
-            let observer = self.observer.borrow().clone();
-            let busy = || package_manager::busy(observer.layout()).is_some();
-            let because = tokio::select! {
-                ask = self.asked.recv() => match ask {
-                    None => return,
-                    Some(Ask::JobEnded) => None,
-                    Some(Ask::Rescan(reply)) => {
-                        waiting.extend(reply);
-                        Some(Because::Rescan)
-                    }
-                    Some(Ask::Hook) => {
-                        // The waiver is the debounce's to keep, so the word goes through it.
-                        let _ = words.send(Word::Hook).await;
-                        continue;
-                    }
-                },
-                because = next_look(&mut settle, &mut self.hints, &mut word, busy) => match because {
-                    Some(because) => Some(because),
-                    None => return,
-                },
-            };
-            match because {
-                Some(because) => self.look(because, &mut settle, &mut waiting, true).await,
-                None => {
-                    // Looks asked for by jobs that end together are one look.
-                    while let Ok(more) = self.asked.try_recv() {
-                        match more {
-                            Ask::Rescan(reply) => waiting.extend(reply),
-                            Ask::Hook => drop(words.send(Word::Hook).await),
-                            Ask::JobEnded => {}
-                        }
-                    }
-                    let idle = !busy();
-                    self.look(Because::Settled, &mut settle, &mut waiting, idle).await;
+            // After a job (and at the start), what is has to be seen at once; nothing new is begun while a package
+            // manager works.
+            let act = because != Because::JobEnded || package_manager_idle(self.observer()).await;
+            self.look(because, &mut settle, &mut waiting, act).await;
+            match self.next(&mut settle, &mut waiting).await {
+                Some(why) => because = why,
+                None => return,
+            }
+        }
+    }
+
+    fn observer(&self) -> Arc<Observer> {
+        self.observer.borrow().clone()
+    }
+
+    async fn next(&mut self, settle: &mut Settle, waiting: &mut Vec<oneshot::Sender<()>>) -> Option<Because> {
+        let observer = self.observer();
+        loop {
+            let mut ask = tokio::select! {
+                ask = self.asked.recv() => Some(ask?),
+                because = next_look(settle, &mut self.hints, || package_manager_idle(Arc::clone(&observer))) => {
+                    return because;
                 }
+            };
+            // What was asked for meanwhile is served by one look.
+            let (mut job_ended, mut at_once) = (false, false);
+            while let Some(asked) = ask {
+                match asked {
+                    Ask::JobEnded => job_ended = true,
+                    Ask::Rescan(reply) => {
+                        waiting.extend(reply);
+                        settle.rescan();
+                        at_once = true;
+                    }
+                    Ask::Hook => {
+                        settle.hook(Instant::now());
+                        at_once = true;
+                    }
+                    Ask::Alive(reply) => drop(reply.send(())),
+                }
+                ask = self.asked.try_recv().ok();
+            }
+            if job_ended && !at_once {
+                return Some(Because::JobEnded);
             }
         }
     }
@@ -99,17 +109,20 @@ impl Reconciler {
     /// `act`: whether what is found to be due may begin.
     async fn look(&mut self, because: Because, settle: &mut Settle, waiting: &mut Vec<oneshot::Sender<()>>, act: bool) {
         let seq = self.ended.load(Ordering::Acquire);
-        let observer = self.observer.borrow().clone();
+        let observer = self.observer();
         let started = Instant::now();
         let looked = tokio::task::spawn_blocking(move || look_and_tidy(&observer)).await;
         let look = match looked {
             Ok(Ok(look)) => Arc::new(look),
-            Ok(Err(error)) => {
-                error!("cannot look at the state: {error}");
-                return;
-            }
-            Err(panic) => {
-                error!("a look at the state broke off: {panic}");
+            failed => {
+                let why = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => panic.to_string(),
+                    Ok(Ok(_)) => String::new(),
+                };
+                error!("cannot look at the state: {why}; trying again in {} seconds", RETRY.as_secs());
+                // Those who wait are told by the look that succeeds.
+                settle.look_again_at(Instant::now() + RETRY);
                 return;
             }
         };
@@ -145,11 +158,22 @@ impl Reconciler {
     }
 }
 
+/// How long to wait after a look that failed.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Whether no package manager is at work. Its locks lie on disks that may be slow.
+async fn package_manager_idle(observer: Arc<Observer>) -> bool {
+    let busy = tokio::task::spawn_blocking(move || package_manager::busy(observer.layout()).is_some());
+    !busy.await.unwrap_or(false)
+}
+
 /// Looks, and ends the holds that have nothing to hold any more.
 fn look_and_tidy(observer: &Observer) -> dkms_core::Result<Look> {
     let look = observer.look(SystemTime::now())?;
     for package in &look.ended_holds {
-        dkms_core::tree::holds::release(observer.layout(), package, None)?;
+        if let Err(error) = dkms_core::tree::holds::release(observer.layout(), package, None) {
+            warn!("{package} is still held, though its source is gone: {error}");
+        }
     }
     Ok(look)
 }

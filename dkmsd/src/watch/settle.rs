@@ -12,7 +12,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::source::Hints;
@@ -32,6 +31,8 @@ pub enum Because {
     Settled,
     /// Nothing was heard for long.
     Idle,
+    /// A job ended.
+    JobEnded,
 }
 
 impl Because {
@@ -45,6 +46,7 @@ impl Because {
             Self::Hint => "something changed",
             Self::Settled => "headers have settled",
             Self::Idle => "nothing was heard for long",
+            Self::JobEnded => "a job ended",
         }
     }
 }
@@ -85,15 +87,6 @@ pub enum Next {
     AskPackageManager,
     /// Nothing until then, or until something is heard.
     Wait(Instant),
-}
-
-/// What a client or a hook says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// Look, please.
-    Rescan,
-    /// A kernel has come or gone.
-    Hook,
 }
 
 /// The state of the debounce.
@@ -249,13 +242,12 @@ pub fn on_the_clock(at: SystemTime) -> Instant {
     Instant::now() + at.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
-/// Waits until it is time to look; none when nobody can give word any more. `busy` tells whether a package manager is
-/// at work, without waiting. May be dropped and called again at any time.
-pub async fn next_look(
+/// Waits until it is time to look; none when nobody can tell of changes any more. `idle` finds out whether no package
+/// manager is at work. May be dropped and called again at any time.
+pub async fn next_look<F: Future<Output = bool>>(
     settle: &mut Settle,
     hints: &mut Hints,
-    words: &mut mpsc::Receiver<Word>,
-    mut busy: impl FnMut() -> bool,
+    mut idle: impl FnMut() -> F,
 ) -> Option<Because> {
     loop {
         let until = match settle.next(Instant::now()) {
@@ -264,19 +256,16 @@ pub async fn next_look(
                 return Some(because);
             }
             Next::AskPackageManager => {
-                settle.package_manager(busy(), Instant::now());
+                let busy = !idle().await;
+                settle.package_manager(busy, Instant::now());
                 continue;
             }
             Next::Wait(until) => until,
         };
         tokio::select! {
-            word = words.recv() => match word? {
-                Word::Rescan => settle.rescan(),
-                Word::Hook => settle.hook(Instant::now()),
-            },
-            Some(hint) = hints.next() => {
+            hint = hints.next() => {
                 let now = Instant::now();
-                if hint.overflow { settle.overflow(now) } else { settle.hint(now) }
+                if hint?.overflow { settle.overflow(now) } else { settle.hint(now) }
             }
             () = sleep_until(until) => {}
         }

@@ -98,9 +98,9 @@ fn a_dependent_starts_once_its_dependency_stands_and_fails_with_it() {
 #[test]
 fn cancel_ends_what_can_be_ended() {
     let mut jobs = Jobs::default();
-    jobs.take_plan(&plan(vec![install("a", vec![]), install("b", vec![0])]));
+    jobs.take_plan(&plan(vec![install("a", vec![]), install("b", vec![0]), install("c", vec![1])]));
     jobs.start_ready(1);
-    assert_eq!(jobs.cancel(2), Ok(Cancel::Over));
+    assert_eq!(jobs.cancel(2), Ok(Cancel::Over(vec![2, 3])));
     jobs.told(1, &Event::Phase { phase: Phase::Installing });
     assert_eq!(jobs.cancel(1), Err(NotCanceled::Busy));
     jobs.told(1, &Event::Phase { phase: Phase::Building });

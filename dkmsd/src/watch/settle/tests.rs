@@ -106,24 +106,23 @@ fn unending_noise_puts_no_look_off_for_longer_than_the_patience() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_driver_waits_for_words_hints_and_time() {
+async fn the_driver_waits_for_hints_and_time() {
     let (mut watcher, mut hints) = Watcher::new().unwrap();
-    let (say, mut words) = mpsc::channel(4);
     let mut settle = Settle::new(Timing::default(), Instant::now());
     let locked = Cell::new(true);
     let begun = Instant::now();
-    assert_eq!(next_look(&mut settle, &mut hints, &mut words, || false).await, Some(Because::Idle));
+    assert_eq!(next_look(&mut settle, &mut hints, async || true).await, Some(Because::Idle));
     assert_eq!(begun.elapsed().as_secs(), 3600);
 
-    say.send(Word::Rescan).await.unwrap();
-    assert_eq!(next_look(&mut settle, &mut hints, &mut words, || true).await, Some(Because::Rescan));
+    settle.rescan();
+    assert_eq!(next_look(&mut settle, &mut hints, async || false).await, Some(Because::Rescan));
 
     let dir = tempfile::tempdir().unwrap();
     watcher.set([Watch { path: dir.path().to_owned(), recursive: false }].into()).unwrap();
     let heard = Instant::now();
-    let because = next_look(&mut settle, &mut hints, &mut words, || locked.replace(false)).await;
+    let because = next_look(&mut settle, &mut hints, async || !locked.replace(false)).await;
     assert_eq!((because, heard.elapsed().as_secs()), (Some(Because::Hint), 602));
 
-    drop(say);
-    assert_eq!(next_look(&mut settle, &mut hints, &mut words, || false).await, None);
+    drop(watcher);
+    assert_eq!(next_look(&mut settle, &mut hints, async || true).await, None);
 }
