@@ -70,7 +70,7 @@ impl Interp<'_> {
                         return Err(Uncertain::new("quotes in a bracket in =~"));
                     }
                     for c in t.chars() {
-                        if c.is_ascii_punctuation() && c != '_' {
+                        if "\\.[]{}()*+?^$|".contains(c) {
                             out.push('\\');
                         }
                         out.push(c);
