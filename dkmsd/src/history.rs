@@ -163,7 +163,7 @@ mod tests {
         }
         drop(writer);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"{\"at\":1,\"jo").unwrap();
+        file.write_all(b"\n{\"at\":1,\"jo").unwrap();
         let again = History::open(&path);
         assert_eq!(again.newest(2).iter().map(|r| r.job).collect::<Vec<_>>(), [3, 2]);
         let row = HistoryRow { job: 4, ..HistoryRow::default() };
