@@ -74,7 +74,7 @@ fn pattern() -> BoxedStrategy<String> {
 }
 
 fn expression() -> BoxedStrategy<String> {
-    let leaf = one_of(&["1", "2", "n", "7", "010", "0x1f", "-3", "arr[1]", "$n", "${#v}", "n++", "--n"]);
+    let leaf = one_of(&["1", "2", "n", "7", "010", "0x1f", "-3", "arr[3]", "$n", "${#v}", "n++", "--n"]);
     leaf.prop_recursive(3, 12, 2, |inner| {
         let op = one_of(&["+", "-", "*", "<", "<=", "==", "!=", "&&", "||", "&", "|", "^"]);
         let constant = one_of(&["/ 3", "% 7", "<< 2", ">> 1", "** 2", ", 5"]);

@@ -32,8 +32,13 @@ pub(super) enum Value {
 impl Interp<'_> {
     /// A word as one text, as on the right of `=`: no splitting.
     pub(super) fn text(&mut self, word: &Word) -> Certain<String> {
+        let pieces = self.pieces(&word.0, false, true)?;
+        self.joined(pieces)
+    }
+
+    fn joined(&mut self, pieces: Vec<Piece>) -> Certain<String> {
         let mut out = String::new();
-        for piece in self.pieces(&word.0, false, true)? {
+        for piece in pieces {
             match piece {
                 Piece::Bare(t) | Piece::Quoted(t) | Piece::Expanded(t) => out.push_str(&t),
                 Piece::Break => out.push(' '),
@@ -41,6 +46,16 @@ impl Interp<'_> {
         }
         self.spend(out.len() / 64)?;
         Ok(out)
+    }
+
+    /// The word that `case` judges.
+    pub(super) fn subject(&mut self, word: &Word) -> Certain<String> {
+        let pieces = self.pieces(&word.0, false, true)?;
+        // Bash keeps a mark for some empty quoted expansions beside other text, and here it shows.
+        if pieces.len() > 1 && pieces.iter().any(|p| matches!(p, Piece::Quoted(t) if t.is_empty())) {
+            return Err(Uncertain::new("empty quotes beside text after 'case'"));
+        }
+        self.joined(pieces)
     }
 
     /// A word as a pattern.

@@ -233,7 +233,7 @@ impl<'w> Interp<'w> {
             }
             Kind::If { branches, otherwise } => self.choose(branches, otherwise.as_ref())?,
             Kind::Case { subject, arms } => {
-                let subject = self.text(subject)?;
+                let subject = self.subject(subject)?;
                 let subject = matchable(&subject)?;
                 let mut flow = Flow::Next;
                 let mut ran = false;
