@@ -41,7 +41,8 @@ fn main() -> anyhow::Result<()> {
         }
         None => {
             service::start_log();
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            // One thread is plenty: looks at the disk run apart, and builds in processes of their own.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let result = runtime.block_on(app::run(cli.root));
             // A look that still waits for a slow disk does not hold up the end.
             runtime.shutdown_background();
