@@ -6,6 +6,7 @@ use super::interp::Interp;
 use super::operate::{ascii, indirect, map, matchable, range, replace};
 use super::pattern::{Char, Pattern};
 use super::split::has_braces;
+use super::vars::Var;
 use super::{Certain, Uncertain};
 
 /// A piece of an expanded word.
@@ -330,6 +331,9 @@ impl Interp<'_> {
                 let mut at = self.number(word)?;
                 let var = self.vars.get(name)?;
                 if at < 0 {
+                    if matches!(var, Some(Var::Scalar(_))) {
+                        return Err(Uncertain::new("a subscript before the start"));
+                    }
                     let end = var.and_then(|v| v.elements().last().map(|(i, _)| i + 1)).unwrap_or(0);
                     at += end;
                     if at < 0 {

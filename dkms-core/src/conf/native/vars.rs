@@ -168,6 +168,9 @@ impl Vars {
             return Err(Uncertain::new("a variable of bash's own"));
         }
         let mut index = index;
+        if index < 0 && !matches!(self.live.get(name), Some(Var::Array(_))) {
+            return Err(Uncertain::new("a subscript before the start"));
+        }
         let var = self.live.entry(name.to_owned()).or_insert_with(|| Var::Array(BTreeMap::new()));
         if let Var::Scalar(old) = var {
             *var = Var::Array(BTreeMap::from([(0, std::mem::take(old))]));
