@@ -52,6 +52,13 @@ pub enum Done {
     Unchanged(String),
 }
 
+/// What an attempt is made from, seen before it reads any of it: what changes while it runs is worth another one.
+#[derive(Debug, Clone)]
+struct Tried {
+    inputs: Fingerprint,
+    header_stamp: String,
+}
+
 /// The engine of one machine.
 #[derive(Debug)]
 pub struct Engine {
@@ -111,8 +118,8 @@ impl Engine {
         if path.is_dir() { Ok(()) } else { Err(Error::NoKernel { kernel: kernel.release.clone(), path }) }
     }
 
-    /// Remembers a failure until an input changes (design.md, decision 8).
-    fn remember(&self, package: &PackageId, kernel: &KernelId, error: &Error) {
+    /// Remembers a failure until an input changes (design.md, decision 8). `tried`: what the attempt was made from.
+    fn remember(&self, package: &PackageId, kernel: &KernelId, tried: Option<Tried>, error: &Error) {
         let state = match error {
             Error::Canceled
             | Error::NoHeaders { .. }
@@ -127,7 +134,7 @@ impl Engine {
             _ => EntryState::Failed,
         };
         let (fingerprint, header_stamp) =
-            self.inputs_now(package, kernel).map(|(inputs, stamp)| (inputs.to_string(), stamp)).unwrap_or_default();
+            tried.map(|tried| (tried.inputs.to_string(), tried.header_stamp)).unwrap_or_default();
         let attempts = tree::failures::read(&self.layout, package, kernel).ok().flatten().map_or(0, |f| f.attempts);
         let first_error = match error {
             Error::BuildFailed { first, .. } | Error::PatchFailed { first, .. } => Some(first.clone()),
@@ -151,8 +158,8 @@ impl Engine {
         }
     }
 
-    /// The inputs of a build as they are now, and the stamp of the headers.
-    fn inputs_now(&self, package: &PackageId, kernel: &KernelId) -> Option<(Fingerprint, String)> {
+    /// What an attempt would be made from now; none while the headers are not ready.
+    fn inputs_now(&self, package: &PackageId, kernel: &KernelId) -> Option<Tried> {
         use crate::host::headers::HeaderState;
         let HeaderState::Ready(headers) = self.observer.headers(kernel, SystemTime::now(), Duration::ZERO) else {
             return None;
@@ -163,7 +170,7 @@ impl Engine {
         let recipe = self.observer.loader().load(&request).map(|loaded| loaded.recipe);
         let depends = recipe.map(|r| self.depends(&r, kernel)).unwrap_or_default();
         let inputs = self.observer.inputs(package, kernel, &source, &headers, &depends).ok()?;
-        Some((inputs, headers.stamp))
+        Some(Tried { inputs, header_stamp: headers.stamp })
     }
 
     fn depends(&self, recipe: &Recipe, kernel: &KernelId) -> String {

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::{Done, Engine, Order, needs_root, waiting};
+use super::{Done, Engine, Order, Tried, needs_root, waiting};
 use crate::conf::Recipe;
 use crate::error::{Error, Result};
 use crate::event::{Phase, Sink};
@@ -21,13 +21,22 @@ impl Engine {
         needs_root("installing modules")?;
         self.kernel_folder_exists(kernel)?;
         self.release_hold(package, kernel, order)?;
-        let result =
-            self.add_when_needed(package, order, sink).and_then(|()| self.try_install(package, kernel, order, sink));
-        self.settle_failure(package, kernel, &result);
+        let mut tried = self.inputs_now(package, kernel);
+        let result = self
+            .add_when_needed(package, order, sink)
+            .and_then(|()| self.try_install(package, kernel, order, &mut tried, sink));
+        self.settle_failure(package, kernel, tried, &result);
         result
     }
 
-    fn try_install(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
+    fn try_install(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        order: &Order,
+        tried: &mut Option<Tried>,
+        sink: &mut dyn Sink,
+    ) -> Result<Done> {
         let recipe = self.recipe(package, kernel)?;
         if let (Some(reason), false) = (recipe.obsolete_reason(&kernel.release), order.force) {
             return Err(Error::AllRefused {
@@ -37,40 +46,66 @@ impl Engine {
                 state: EntryState::Dormant,
             });
         }
-        let built = self.try_build(package, kernel, order, sink)?;
+        let built = self.try_build(package, kernel, order, tried, sink)?;
         if matches!(built, Done::Unchanged(_)) && !order.force && self.stands(package, kernel)? {
             return Ok(Done::Unchanged(format!("{package} is installed for {} already", kernel.release)));
         }
         sink.phase(Phase::Installing);
         let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
-        let source = self.source(package)?;
+        // As it is since the build: were it older, what it says could differ from what the build was made from, unseen.
+        let recipe = self.recipe(package, kernel)?;
         let before = self.inputs_if_scripts(package, kernel, &recipe);
+        let placed = self.place_between_scripts(package, kernel, &recipe, order, sink);
+        if let Some(before) = before {
+            let accounted = self.account_for_scripts(package, kernel, &before.inputs, tried.as_mut());
+            return placed.and_then(|()| accounted).map(|()| Done::Placed);
+        }
+        placed.map(|()| Done::Placed)
+    }
+
+    fn place_between_scripts(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        recipe: &Recipe,
+        order: &Order,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let source = self.source(package)?;
         let pre = recipe.pre_install.as_deref();
         if let Some(code @ 1..) = self.script("PRE_INSTALL", pre, package, Some(kernel), &source, sink)? {
             return Err(Error::PreInstall { package: package.clone(), kernel: kernel.clone(), code });
         }
-        self.place(package, kernel, &recipe, order, sink)?;
+        self.place(package, kernel, recipe, order, sink)?;
         let post = recipe.post_install.as_deref();
         if let Some(code @ 1..) = self.script("POST_INSTALL", post, package, Some(kernel), &source, sink)? {
             sink.warn(format!("its POST_INSTALL script failed with code {code}"));
         }
-        if let Some(before) = before {
-            self.account_for_scripts(package, kernel, &before)?;
-        }
-        Ok(Done::Placed)
+        Ok(())
     }
 
     /// The inputs, where a script is about to run in the source and may change it.
-    fn inputs_if_scripts(&self, package: &PackageId, kernel: &KernelId, recipe: &Recipe) -> Option<Fingerprint> {
+    fn inputs_if_scripts(&self, package: &PackageId, kernel: &KernelId, recipe: &Recipe) -> Option<Tried> {
         recipe.pre_install.as_ref().or(recipe.post_install.as_ref())?;
-        self.inputs_now(package, kernel).map(|(inputs, _)| inputs)
+        self.inputs_now(package, kernel)
     }
 
-    /// What a package's own scripts left in its source does not make its build stale: each rebuild would run them again.
-    fn account_for_scripts(&self, package: &PackageId, kernel: &KernelId, before: &Fingerprint) -> Result<()> {
-        let Some((now, _)) = self.inputs_now(package, kernel).filter(|(now, _)| now.source != before.source) else {
+    /// What a package's own scripts left in its source does not make its build stale, nor a failure worth another try:
+    /// each would run them again.
+    fn account_for_scripts(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        before: &Fingerprint,
+        tried: Option<&mut Tried>,
+    ) -> Result<()> {
+        let Some(now) = self.inputs_now(package, kernel).map(|now| now.inputs) else { return Ok(()) };
+        if now.source == before.source {
             return Ok(());
-        };
+        }
+        if let Some(tried) = tried.filter(|tried| tried.inputs.source == before.source) {
+            tried.inputs.source.clone_from(&now.source);
+        }
         let Some(mut manifest) = Manifest::read(&self.layout, package, kernel)? else { return Ok(()) };
         let Some(built_from) = observe::built_from(&manifest).filter(|then| then.source == before.source) else {
             return Ok(());
@@ -140,7 +175,7 @@ impl Engine {
             // The old modules are the ones the old index was made from; a second failure changes nothing for them.
             let _ = depmod::run(&self.layout, &kernel.release);
             // Else they would be due again at once, and fail again.
-            placed.iter().for_each(|package| self.remember(package, kernel, &error));
+            placed.iter().for_each(|p| self.remember(p, kernel, self.built_from(p, kernel), &error));
             undone.into_iter().collect::<Result<()>>()?;
             return Err(error);
         }
@@ -149,6 +184,15 @@ impl Engine {
         }
         self.post_transaction(&kernel.release, sink);
         Ok(())
+    }
+
+    /// What an install that failed after its build was made from.
+    fn built_from(&self, package: &PackageId, kernel: &KernelId) -> Option<Tried> {
+        let now = self.inputs_now(package, kernel)?;
+        let manifest = Manifest::read(&self.layout, package, kernel).ok().flatten();
+        let Some(then) = manifest.and_then(|manifest| observe::built_from(&manifest)) else { return Some(now) };
+        // What it depends on may have been undone in the same batch.
+        Some(Tried { inputs: Fingerprint { depends: now.inputs.depends, ..then }, ..now })
     }
 
     /// Runs framework.conf's post_transaction. That it failed is worth a warning, and changes nothing.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{Done, Engine, Order, waiting};
+use super::{Done, Engine, Order, Tried, waiting};
 use crate::build::sandbox::{self, Strength};
 use crate::build::{self, Build};
 use crate::conf::Recipe;
@@ -24,20 +24,28 @@ impl Engine {
     /// are remembered until an input changes.
     pub fn build(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
         self.release_hold(package, kernel, order)?;
-        let result =
-            self.add_when_needed(package, order, sink).and_then(|()| self.try_build(package, kernel, order, sink));
-        self.settle_failure(package, kernel, &result);
+        let mut tried = self.inputs_now(package, kernel);
+        let result = self
+            .add_when_needed(package, order, sink)
+            .and_then(|()| self.try_build(package, kernel, order, &mut tried, sink));
+        self.settle_failure(package, kernel, tried, &result);
         result
     }
 
-    pub(super) fn settle_failure<T>(&self, package: &PackageId, kernel: &KernelId, result: &Result<T>) {
+    pub(super) fn settle_failure<T>(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        tried: Option<Tried>,
+        result: &Result<T>,
+    ) {
         match result {
             Ok(_) => {
                 if let Err(error) = tree::failures::clear(&self.layout, package, kernel) {
                     tracing::warn!("{error}");
                 }
             }
-            Err(error) => self.remember(package, kernel, error),
+            Err(error) => self.remember(package, kernel, tried, error),
         }
     }
 
@@ -48,13 +56,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Everything that counts is read after the wait for the lock. `tried` is set to what is built from.
     pub(super) fn try_build(
         &self,
         package: &PackageId,
         kernel: &KernelId,
         order: &Order,
+        tried: &mut Option<Tried>,
         sink: &mut dyn Sink,
     ) -> Result<Done> {
+        let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
         let source = self.source(package)?;
         let recipe = self.recipe(package, kernel)?;
         if let Some(reason) = recipe.exclusion.clone() {
@@ -67,9 +78,11 @@ impl Engine {
         if !order.force {
             self.dependencies_installed(package, &recipe, kernel)?;
         }
-        let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
         self.remove_leftovers(package, kernel);
         let inputs = self.observer.inputs(package, kernel, &source, &headers, &self.depends(&recipe, kernel))?;
+        *tried = Some(Tried { inputs: inputs.clone(), header_stamp: headers.stamp.clone() });
+        // What changes from here on is seen as a change, also in dkms.conf.
+        let recipe = self.recipe(package, kernel)?;
         if !order.force
             && let Some(why) = self.built_already(package, kernel, &recipe, &inputs)?
         {

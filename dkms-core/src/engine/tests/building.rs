@@ -176,3 +176,34 @@ fn builds_of_one_package_for_two_kernels_take_turns() {
     assert_eq!(second.unwrap_err().exit_code(), 10);
     assert!(waited);
 }
+
+/// A person mends the source while the broken one is still being compiled.
+#[test]
+fn a_source_that_is_mended_while_it_fails_is_tried_again() {
+    let machine = Machine::new();
+    let [started, go] = ["started", "go"].map(|name| machine.tree.path(name));
+    assert!(std::process::Command::new("mkfifo").args([&started, &go]).status().unwrap().success());
+    let failing = format!("MAKE[0]=\"echo >{}; cat {}; false\"", started.display(), go.display());
+    let package = machine.source("a/1", &failing);
+    let error = std::thread::scope(|scope| {
+        let install = scope.spawn(|| machine.install(&package));
+        fs::read_to_string(&started).unwrap();
+        machine.source("a/1", "");
+        fs::write(&go, "go").unwrap();
+        install.join().unwrap().unwrap_err()
+    });
+    assert_eq!(error.exit_code(), 10, "{error}");
+    assert_eq!(verbs(&machine.look()), [Verb::Install(machine.kernel.clone())]);
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+}
+
+/// Each attempt would change the source once more, and so be worth another.
+#[test]
+fn what_a_script_that_says_no_leaves_in_its_source_is_no_reason_to_try_again() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "PRE_INSTALL=hook.sh");
+    machine.script(&package, "hook.sh", "echo \"$$\" >>ran; exit 1");
+    assert_eq!(machine.install(&package).unwrap_err().exit_code(), 101);
+    let look = machine.look();
+    assert_eq!((row(&look).state, verbs(&look)), (EntryState::Failed, vec![]), "{:?}", row(&look));
+}
