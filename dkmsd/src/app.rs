@@ -16,10 +16,11 @@ use tracing::{error, info, warn};
 
 use crate::bus::Context;
 use crate::bus::publish::{Publisher, listen};
-use crate::queue::coordinator::{Command, Coordinator};
+use crate::queue::coordinator::Coordinator;
+use crate::queue::messages::{Ask, Command};
 use crate::queue::workers::Workers;
 use crate::service;
-use crate::watch::reconcile::{Ask, Reconciler};
+use crate::watch::reconcile::Reconciler;
 use crate::watch::settle::Timing;
 use crate::watch::source::Watcher;
 

@@ -12,8 +12,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::queue::messages::Ask;
 use crate::snapshot::Snapshot;
-use crate::watch::reconcile::Ask;
 
 /// Sends the log to the journal, with fields, under systemd; else to stderr.
 pub fn start_log() {

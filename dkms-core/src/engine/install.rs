@@ -58,7 +58,7 @@ impl Engine {
         let placed = self.place_between_scripts(package, kernel, &recipe, order, sink);
         if let Some(before) = before {
             let accounted = self.account_for_scripts(package, kernel, &before.inputs, tried.as_mut());
-            return placed.and_then(|()| accounted).map(|()| Done::Placed);
+            return placed.and(accounted).map(|()| Done::Placed);
         }
         placed.map(|()| Done::Placed)
     }

@@ -10,8 +10,8 @@ use zbus::{Connection, interface};
 
 use super::auth::{Action, allow};
 use super::{Context, stopping};
-use crate::queue::coordinator::Command;
 use crate::queue::jobs::NotCanceled;
+use crate::queue::messages::Command;
 use crate::snapshot::JobView;
 
 /// The object of one job.

@@ -17,10 +17,9 @@ use super::auth::{Action, allow};
 use super::job::{cancel, no_such_job};
 use super::resolve::{self, Asker, Words};
 use super::{Context, stopping};
-use crate::queue::coordinator::{Command, Finished};
 use crate::queue::job::{Operation, Task, Verdict};
+use crate::queue::messages::{Ask, Command, Finished};
 use crate::snapshot::Snapshot;
-use crate::watch::reconcile::Ask;
 
 /// The object.
 pub struct Manager {
@@ -52,6 +51,26 @@ impl Manager {
         let ids = self.request(vec![task], None).await?;
         let id = ids.first().copied().ok_or_else(|| stopping(()))?;
         Ok((id, job_path(id)))
+    }
+
+    /// One operation on one kernel, for whoever may ask for it.
+    async fn one(
+        &self,
+        operation: Operation,
+        words: Words<'_>,
+        options: &Options,
+        header: &Header<'_>,
+        connection: &Connection,
+    ) -> Result<(u32, OwnedObjectPath), BusError> {
+        let action = match operation {
+            Operation::Build => Action::Build,
+            Operation::Add | Operation::Install => Action::Install,
+            Operation::Uninstall | Operation::Unbuild | Operation::Remove | Operation::Clean | Operation::Finish => {
+                Action::Remove
+            }
+        };
+        let uid = allow(connection, header, action, options.interactive).await?;
+        self.request_one(resolve::one(&self.snapshot(), operation, words, Asker { uid, options })?).await
     }
 
     async fn request_all(&self, tasks: Vec<Task>) -> Result<Vec<OwnedObjectPath>, BusError> {
@@ -124,10 +143,8 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(u32, OwnedObjectPath), BusError> {
-        let uid = allow(connection, &header, Action::Build, options.interactive).await?;
         let words = Words { package, version, kernel, arch };
-        let task = resolve::one(&self.snapshot(), Operation::Build, words, Asker { uid, options: &options })?;
-        self.request_one(task).await
+        self.one(Operation::Build, words, &options, &header, connection).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the contract's arguments")]
@@ -142,10 +159,8 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(u32, OwnedObjectPath), BusError> {
-        let uid = allow(connection, &header, Action::Install, options.interactive).await?;
         let words = Words { package, version, kernel, arch };
-        let task = resolve::one(&self.snapshot(), Operation::Install, words, Asker { uid, options: &options })?;
-        self.request_one(task).await
+        self.one(Operation::Install, words, &options, &header, connection).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the contract's arguments")]
@@ -160,10 +175,8 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(u32, OwnedObjectPath), BusError> {
-        let uid = allow(connection, &header, Action::Remove, options.interactive).await?;
         let words = Words { package, version, kernel, arch };
-        let task = resolve::one(&self.snapshot(), Operation::Uninstall, words, Asker { uid, options: &options })?;
-        self.request_one(task).await
+        self.one(Operation::Uninstall, words, &options, &header, connection).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the contract's arguments")]
@@ -178,10 +191,8 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(u32, OwnedObjectPath), BusError> {
-        let uid = allow(connection, &header, Action::Remove, options.interactive).await?;
         let words = Words { package, version, kernel, arch };
-        let task = resolve::one(&self.snapshot(), Operation::Unbuild, words, Asker { uid, options: &options })?;
-        self.request_one(task).await
+        self.one(Operation::Unbuild, words, &options, &header, connection).await
     }
 
     #[zbus(out_args("jobs"))]

@@ -19,7 +19,7 @@ use dkms_core::bus::BusError;
 use tokio::sync::{mpsc, watch};
 
 use crate::queue::coordinator::Shared;
-use crate::watch::reconcile::Ask;
+use crate::queue::messages::Ask;
 
 /// What every object holds.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use zbus::{Connection, Guid, Variant, fdo};
 use super::Context;
 use super::job::JobObject;
 use super::manager::Manager;
-use crate::queue::coordinator::Notice;
+use crate::queue::messages::Notice;
 use crate::snapshot::JobView;
 
 /// Progress is sent at most this often.

@@ -9,7 +9,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use dkms_core::bus::types::HistoryRow;
 use dkms_core::event::Event;
 use dkms_core::layout::Layout;
-use dkms_core::model::KernelId;
 use dkms_core::observe::Look;
 use dkms_core::plan::HeaderView;
 use dkms_core::tree::Failure;
@@ -18,95 +17,12 @@ use tracing::warn;
 
 use super::journal::{log_end, log_event, log_start};
 
-use super::job::{Job, Operation, Outcome, State, Task, Verdict};
-use super::jobs::{Cancel, Jobs, NotCanceled};
+use super::job::{Job, Outcome, State, Verdict};
+use super::jobs::{Cancel, Jobs};
+use super::messages::{Ask, Command, Finished, Notice};
 use super::workers::Workers;
 use crate::history::{History, Writer};
-use crate::snapshot::{JobView, Snapshot, StatusChange};
-use crate::watch::reconcile::Ask;
-
-/// What reaches the coordinator.
-#[derive(Debug)]
-pub enum Command {
-    /// The disk was looked at. `seq` is [`Shared::ended`] as it was before that look.
-    Looked {
-        /// See above.
-        seq: u64,
-        /// What was found, and what is due.
-        look: Arc<Look>,
-        /// Whether what is due may begin: not while a package manager is at work.
-        act: bool,
-        /// Those who asked for it.
-        replies: Vec<oneshot::Sender<()>>,
-    },
-    /// Somebody asks for jobs.
-    Request {
-        /// What they are to do.
-        tasks: Vec<Task>,
-        /// Their ids, in the same order.
-        reply: oneshot::Sender<Vec<u32>>,
-        /// Told how the last of them ended.
-        finished: Option<oneshot::Sender<Finished>>,
-    },
-    /// Somebody wants a job ended.
-    Cancel {
-        /// Which.
-        id: u32,
-        /// Whether it was heeded.
-        reply: oneshot::Sender<Result<(), NotCanceled>>,
-    },
-    /// A worker told something.
-    Told {
-        /// Which job's.
-        id: u32,
-        /// What.
-        event: Event,
-    },
-    /// A worker ended.
-    WorkerEnded {
-        /// Which job's.
-        id: u32,
-        /// How.
-        outcome: Outcome,
-    },
-    /// A kernel's depmod ended.
-    FinishEnded {
-        /// Which kernel's.
-        kernel: KernelId,
-        /// How.
-        outcome: Outcome,
-    },
-    /// What these jobs ended with is remembered: the disk may be looked at.
-    Remembered(Vec<u32>),
-    /// The settings were read again.
-    MaxJobs(usize),
-}
-
-/// How a job ended, for whoever waits for it.
-#[derive(Debug, Clone)]
-pub struct Finished {
-    /// The job as it was at its end.
-    pub job: JobView,
-    /// How.
-    pub outcome: Outcome,
-}
-
-/// What signals tell of, in the order in which it happened.
-#[derive(Debug, Clone)]
-pub enum Notice {
-    /// A job was queued.
-    JobNew(JobView),
-    /// A job shows something new.
-    JobChanged(JobView),
-    /// A job is over; its outcome shows in rows and history already.
-    JobRemoved(JobView, &'static str),
-    /// A row is in another state.
-    Status(StatusChange),
-    /// An attempt failed; with the error that a person needs.
-    BuildFailed(JobView, String),
-    /// The daemon's own properties changed.
-    Manager,
-}
+use crate::snapshot::{JobView, Snapshot};
 
 /// What the rest of the daemon holds of the coordinator.
 #[derive(Debug, Clone)]
@@ -276,7 +192,7 @@ impl Coordinator {
             for (_, waiter) in self.awaited.extract_if(.., |(id, _)| *id == view.id) {
                 let _ = waiter.send(Finished { job: view.clone(), outcome: outcome.clone() });
             }
-            if outcome.verdict == Verdict::Failed && job.task.operation.builds() {
+            if matches!(outcome.verdict, Verdict::Failed | Verdict::Timeout) && job.task.operation.builds() {
                 let error = outcome.first_error.or(outcome.error).unwrap_or_default();
                 self.tell(Notice::BuildFailed(view.clone(), error));
             }
@@ -425,12 +341,4 @@ fn now() -> u64 {
 
 fn view(job: &Job) -> JobView {
     crate::snapshot::job_view(job)
-}
-
-/// The workers of finishing are known by their kernel.
-pub(crate) fn ended_command(task: &Task, outcome: Outcome) -> Command {
-    match (&task.operation, &task.kernel) {
-        (Operation::Finish, Some(kernel)) => Command::FinishEnded { kernel: kernel.clone(), outcome },
-        _ => Command::WorkerEnded { id: task.id, outcome },
-    }
 }

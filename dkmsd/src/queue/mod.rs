@@ -4,6 +4,7 @@
 //! * [`graph`]: pure: which jobs may start now.
 //! * [`jobs`]: pure: the jobs there are, and what each event makes of them.
 //! * `journal`: what is logged of them.
+//! * [`messages`]: what travels between the coordinator and everybody else.
 //! * [`workers`]: the processes that do the work.
 //! * [`coordinator`]: the one task that owns the jobs; starts workers, publishes what changed.
 //!
@@ -15,4 +16,5 @@ pub mod graph;
 pub mod job;
 pub mod jobs;
 mod journal;
+pub mod messages;
 pub mod workers;

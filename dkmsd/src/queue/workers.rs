@@ -15,9 +15,9 @@ use tokio::process::{Child, Command as Process};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::coordinator::{Command, ended_command};
 use super::job::{Operation, Outcome, Task, Verdict, WorkerLine};
 use super::jobs::CANCELED;
+use super::messages::{Command, ended_command};
 
 /// How long a worker has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);

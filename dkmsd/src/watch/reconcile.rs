@@ -13,7 +13,7 @@ use tracing::{debug, error, warn};
 
 use super::settle::{Because, Settle, Timing, next_look, on_the_clock};
 use super::source::{Hints, Watch, Watcher};
-use crate::queue::coordinator::Command;
+use crate::queue::messages::{Ask, Command};
 
 /// Looks at the disk whenever that makes sense.
 pub struct Reconciler {
@@ -35,19 +35,6 @@ pub struct Reconciler {
     pub watching: watch::Sender<Vec<String>>,
     /// What was wrong with the install tree at the last look.
     pub unsound: Option<String>,
-}
-
-/// A wish for a look.
-#[derive(Debug)]
-pub enum Ask {
-    /// A job ended: its outcome has to be seen. Nothing new is begun while a package manager works.
-    JobEnded,
-    /// Somebody asked; told when it has been looked and what is due is queued.
-    Rescan(Option<oneshot::Sender<()>>),
-    /// A kernel's own hook gave word.
-    Hook,
-    /// Whoever feeds the watchdog wants to know that the loop turns.
-    Alive(oneshot::Sender<()>),
 }
 
 impl Reconciler {
