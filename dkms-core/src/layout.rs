@@ -206,6 +206,15 @@ impl Layout {
         self.package_dir(name).join(format!(".dkmsd-undo-{}-{}", kernel.release, kernel.arch))
     }
 
+    /// What the names of [`Layout::depmod_due`] begin with.
+    pub(crate) const DEPMOD_DUE: &str = ".dkmsd-depmod-due-";
+
+    /// `<dkms_tree>/.dkmsd-depmod-due-<kernel>`: modules of the kernel are being changed, and depmod has not run since.
+    #[must_use]
+    pub fn depmod_due(&self, kernel: &KernelRelease) -> PathBuf {
+        self.dkms_tree().join(format!("{}{kernel}", Self::DEPMOD_DUE))
+    }
+
     /// `<dkms_tree>/.dkmsd-locks`: lock files, one a thing that is locked.
     #[must_use]
     pub fn locks_dir(&self) -> PathBuf {

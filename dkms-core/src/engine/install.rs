@@ -48,6 +48,10 @@ impl Engine {
         }
         let built = self.try_build(package, kernel, order, tried, sink)?;
         if matches!(built, Done::Unchanged(_)) && !order.force && self.stands(package, kernel)? {
+            // An earlier call may have been stopped before its depmod.
+            if install::due::is_due(&self.layout, &kernel.release)? {
+                return Ok(Done::Placed);
+            }
             return Ok(Done::Unchanged(format!("{package} is installed for {} already", kernel.release)));
         }
         sink.phase(Phase::Installing);
@@ -163,25 +167,31 @@ impl Engine {
     pub fn finish_kernel(&self, kernel: &KernelId, batch: &[PackageId], sink: &mut dyn Sink) -> Result<()> {
         sink.phase(Phase::Depmod);
         let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
+        let exists = self.layout.kernel_folder(&kernel.release).is_dir();
+        if exists {
+            install::due::mark(&self.layout, &kernel.release)?;
+        }
         let mut names: Vec<&PackageName> = batch.iter().map(|p| &p.name).collect();
         names.dedup();
-        if self.layout.kernel_folder(&kernel.release).is_dir()
-            && let Err(error) = depmod::run(&self.layout, &kernel.release)
-        {
+        if exists && let Err(error) = depmod::run(&self.layout, &kernel.release) {
             let placed = names.iter().filter_map(|name| install::pending(&self.layout, name, kernel).ok().flatten());
             let placed: Vec<PackageId> = placed.collect();
             // The other way round than they were placed: one may have displaced another's file.
             let undone: Vec<_> = names.iter().rev().map(|name| install::undo(&self.layout, name, kernel)).collect();
             // The old modules are the ones the old index was made from; a second failure changes nothing for them.
-            let _ = depmod::run(&self.layout, &kernel.release);
+            let again = depmod::run(&self.layout, &kernel.release);
             // Else they would be due again at once, and fail again.
             placed.iter().for_each(|p| self.remember(p, kernel, self.built_from(p, kernel), &error));
             undone.into_iter().collect::<Result<()>>()?;
+            if again.is_ok() {
+                install::due::clear(&self.layout, &kernel.release)?;
+            }
             return Err(error);
         }
         for name in names {
             install::commit(&self.layout, name, kernel)?;
         }
+        install::due::clear(&self.layout, &kernel.release)?;
         self.post_transaction(&kernel.release, sink);
         Ok(())
     }
@@ -217,7 +227,8 @@ impl Engine {
         }
     }
 
-    /// After a crash or a power cut: undoes installs that were cut short, and finishes those that lack only depmod.
+    /// After a crash or a power cut: undoes installs that were cut short, finishes those that lack only depmod, and runs
+    /// depmod for each kernel whose modules were changed without it.
     ///
     /// # Errors
     /// When the tree cannot be read. What could not be recovered is a warning.
@@ -245,7 +256,30 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        for release in install::due::all(&self.layout)? {
+            self.recover_index(release, sink)?;
+        }
         crate::build::workspace::remove_abandoned(&self.layout);
+        Ok(())
+    }
+
+    /// Runs the depmod that a kernel is marked for.
+    fn recover_index(&self, release: KernelRelease, sink: &mut dyn Sink) -> Result<()> {
+        if !self.layout.kernel_folder(&release).is_dir() {
+            let _lock = tree::lock_install(&self.layout, &release, &mut waiting(sink, "this kernel's folder"))?;
+            return install::due::clear(&self.layout, &release);
+        }
+        let kernel = KernelId { release, arch: self.observer.arch().clone() };
+        match self.finish_kernel(&kernel, &[], sink) {
+            Ok(()) => sink.note(format!(
+                "kernel {}: modules were changed and depmod had not run since; now it has",
+                kernel.release
+            )),
+            Err(Error::Depmod { kernel, why }) => {
+                sink.warn(format!("kernel {kernel}: depmod is due, and fails: {why}"))
+            }
+            Err(error) => sink.warn(format!("depmod is due: {error}")),
+        }
         Ok(())
     }
 }

@@ -46,6 +46,10 @@ impl Engine {
             sink.note(format!("the kernel's own {} is back", path.display()));
         }
         if !withdrawn.was_installed {
+            // An earlier call may have been stopped before its depmod.
+            if install::due::is_due(&self.layout, &kernel.release)? {
+                return Ok(Done::Placed);
+            }
             return Ok(Done::Unchanged(format!("{package} is not installed for {}", kernel.release)));
         }
         if let Some((source, recipe)) = &readable {
@@ -114,7 +118,12 @@ impl Engine {
     pub fn clean(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<Done> {
         self.withdraw(package, kernel, sink)?;
         self.drop_built(package, kernel, sink)?;
-        remove_leftover_folder(&self.layout.kernel_folder(&kernel.release))?;
+        let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
+        let folder = self.layout.kernel_folder(&kernel.release);
+        remove_leftover_folder(&folder)?;
+        if !folder.exists() {
+            install::due::clear(&self.layout, &kernel.release)?;
+        }
         Ok(Done::Changed)
     }
 

@@ -3,6 +3,7 @@
 
 mod adding;
 mod building;
+mod crashing;
 mod installing;
 
 use std::fs;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::model::KernelRelease;
+use crate::tree::files;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,14 +17,16 @@ pub enum DepmodOutcome {
     SkippedNoModulesDep,
 }
 
-/// Runs `depmod -a` for a kernel, with its System.map where there is one.
+/// Runs `depmod -a` for a kernel, with its System.map where there is one. The new index is durable when this returns.
 ///
 /// After a failure some of the index files may be new: undo the installs and run this again.
 ///
 /// # Errors
 /// When depmod is missing or fails.
 pub fn run(layout: &Layout, kernel: &KernelRelease) -> Result<DepmodOutcome> {
-    if !layout.kernel_folder(kernel).join("modules.dep").exists() {
+    let folder = layout.kernel_folder(kernel);
+    files::failpoint("run depmod in", &folder)?;
+    if !folder.join("modules.dep").exists() {
         return Ok(DepmodOutcome::SkippedNoModulesDep);
     }
     let mut command = Command::new("depmod");
@@ -44,6 +47,7 @@ pub fn run(layout: &Layout, kernel: &KernelRelease) -> Result<DepmodOutcome> {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     if output.status.success() {
         lines.for_each(|line| tracing::debug!(kernel = %kernel, "depmod: {line}"));
+        files::sync_files(&folder, |name| name.starts_with("modules."))?;
         return Ok(DepmodOutcome::Ran);
     }
     let why = lines.next().map_or_else(|| output.status.to_string(), |line| format!("{line} ({})", output.status));

@@ -9,6 +9,7 @@
 //! Several installs that share one depmod are undone in the reverse of their order.
 //!
 //! * `find`: module files in a kernel's folder.
+//! * [`due`]: the mark that depmod is due.
 //! * [`version_check`]: whether the kernel's own module is as good.
 //! * `plan`: pure reading: which files change, and what they were before.
 //! * `intent`: that plan on disk.
@@ -16,6 +17,7 @@
 
 pub mod depmod;
 mod differ;
+pub mod due;
 mod find;
 mod intent;
 mod originals;

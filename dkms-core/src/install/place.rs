@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::event::Sink;
 use crate::install::intent::{Content, Intent, Source, Stage};
 use crate::install::plan::{Plan, plan};
-use crate::install::{Placed, Target, undo};
+use crate::install::{Placed, Target, due, undo};
 use crate::tree::files;
 
 /// Puts a package's built modules in place of what was there, and makes the `kernel-…` link. Runs no depmod.
@@ -28,10 +28,11 @@ pub fn place(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Placed> {
     Ok(Placed { displaced: intent.displaced, files: intent.record.files, refused })
 }
 
-/// The order is what makes it safe: the plan, then copies of all that will change, then the changes, then the link,
+/// The order is what makes it safe: the mark that depmod is due, the plan, then copies of all that will change, then the changes, then the link,
 /// then the mark that all is done. New files come before old ones go.
 pub(super) fn carry_out(target: &Target<'_>, mut intent: Intent) -> Result<()> {
     let layout = target.layout;
+    due::mark(layout, &intent.kernel.release)?;
     intent.write(layout)?;
     files::make_folders(&layout.undo_dir(&intent.package.name, &intent.kernel))?;
     for (n, change) in intent.changes.iter().enumerate() {

@@ -7,7 +7,7 @@ use crate::conf::Recipe;
 use crate::error::{IoContext, Result};
 use crate::install::find::{self, KernelModules};
 use crate::install::plan::{folder_below, is_ours, owned};
-use crate::install::{Withdrawn, originals, undo};
+use crate::install::{Withdrawn, due, originals, undo};
 use crate::layout::Layout;
 use crate::model::{KernelId, ModuleName, PackageId};
 use crate::tree::{InstallRecord, Manifest, files, link_target};
@@ -16,7 +16,8 @@ use crate::tree::{InstallRecord, Manifest, files, link_target};
 ///
 /// Removes the files in the manifest that are still ours; without a manifest, those that the classic rules name
 /// (`recipe` and `modules_folder`, as in [`crate::install::Target`], serve only there). The kernel's folder may be gone.
-/// The link goes last, so that after a stop at any instant it can be called again.
+/// The mark that depmod is due comes first and the link goes last, so that after a stop at any instant it can be called
+/// again.
 ///
 /// # Errors
 /// When the disk cannot be read or changed.
@@ -27,8 +28,11 @@ pub fn withdraw(
     recipe: Option<&Recipe>,
     modules_folder: Option<&str>,
 ) -> Result<Withdrawn> {
-    undo(layout, &package.name, kernel)?;
     let link = layout.installed_link(&package.name, kernel);
+    if installed(&link, package, kernel)? || files::look(&layout.intent(&package.name, kernel))?.is_some() {
+        due::mark(layout, &kernel.release)?;
+    }
+    undo(layout, &package.name, kernel)?;
     let mut manifest = Manifest::read(layout, package, kernel)?;
     let mut done = Withdrawn::default();
     if installed(&link, package, kernel)? {

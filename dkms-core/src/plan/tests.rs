@@ -167,12 +167,20 @@ fn so(change: Change) -> Change {
     EntryState::Installed, "not for it", false
 )]
 #[case::broken(broken, EntryState::Broken, "/usr/src/gone is missing", false)]
+#[case::broken_and_installed(
+    so(|p, e| { install(e); broken(p, e); }),
+    EntryState::Broken, "/usr/src/gone is missing; the module that is installed still works", false
+)]
 #[case::added(not_automatic, EntryState::Added, NOT_AUTOMATIC, true)]
 #[case::built_by_hand(so(|p, e| { not_automatic(p, e); e.built = true; }), EntryState::Built, NOT_AUTOMATIC, true)]
 #[case::installed_by_hand(so(|p, e| { not_automatic(p, e); install(e); }), EntryState::Installed, "", true)]
 #[case::installed_by_hand_and_stale(
     so(|p, e| { not_automatic(p, e); install(e); e.built_from = Some(inputs("old")); }),
     EntryState::Installed, "its source changed", false
+)]
+#[case::installed_by_hand_and_its_build_lost(
+    so(|p, e| { not_automatic(p, e); install(e); e.built = false; }),
+    EntryState::Installed, "is missing from the tree", false
 )]
 #[case::failed_by_hand(
     so(|p, e| { not_automatic(p, e); e.failure = Some(failure("s", STAMP)); }),
@@ -219,6 +227,7 @@ const NOT_AUTOMATIC: &str = "it does not ask for AUTOINSTALL";
     so(|_, e| { install(e); e.missing = vec!["/lib/modules/a.ko".into()]; }),
     EntryState::Installed, "/lib/modules/a.ko is missing"
 )]
+#[case::its_build_is_lost(so(|_, e| { install(e); e.built = false; }), EntryState::Installed, "is missing from the tree")]
 #[case::a_rebuild_was_not_installed(
     so(|_, e| { install(e); e.outdated = vec!["/lib/modules/a.ko".into()]; }),
     EntryState::Installed, "/lib/modules/a.ko is from an earlier build"

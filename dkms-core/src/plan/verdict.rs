@@ -57,6 +57,9 @@ pub(super) fn rightly_absent(entry: &EntryView, recipe: &RecipeView) -> Option<V
 /// Why what is installed, or built, is not what it should be; empty when it is.
 pub(super) fn stale_reasons(entry: &EntryView, recipe: &RecipeView) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
+    if entry.installed && !entry.built {
+        reasons.push("what was built for it is missing from the tree".to_owned());
+    }
     if entry.installed
         && let Some(first) = entry.missing.first()
     {
@@ -100,7 +103,8 @@ pub(super) fn older_version(entry: &EntryView, newest: &PackageView, verdict: &V
 /// A package that nobody installs by itself: what the tree says.
 pub(super) fn by_the_tree(package: &PackageView, entry: &EntryView) -> Verdict {
     if let SourceView::Broken { path } = &package.source {
-        return Verdict::new(EntryState::Broken, format!("its source {} is missing", path.display()));
+        let works = if entry.installed && entry.missing.is_empty() { "; the module that is installed still works" } else { "" };
+        return Verdict::new(EntryState::Broken, format!("its source {} is missing{works}", path.display()));
     }
     let unreadable = package.autoinstall.as_ref().err();
     if let (Some(why), None) = (unreadable, &entry.recipe) {

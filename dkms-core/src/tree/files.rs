@@ -106,6 +106,25 @@ fn finish(file: &File, new: &Path, path: &Path) -> Result<()> {
     sync_parent(path)
 }
 
+/// Makes an empty file, or leaves what is there; its folder must exist.
+pub(crate) fn touch(path: &Path) -> Result<()> {
+    failpoint("create", path)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).at("write", path)?;
+    file.sync_all().at("write", path)?;
+    sync_parent(path)
+}
+
+/// Makes what somebody else wrote durable: the files directly in a folder that `which` names, and the folder's names.
+pub(crate) fn sync_files(folder: &Path, which: impl Fn(&str) -> bool) -> Result<()> {
+    for (name, kind) in list(folder)? {
+        if kind.is_file() && name.to_str().is_some_and(&which) {
+            let path = folder.join(name);
+            File::open(&path).and_then(|file| file.sync_all()).at("sync", &path)?;
+        }
+    }
+    sync_folder(folder)
+}
+
 /// Makes the link `path` point to `target`, in place of whatever link or file has that name.
 pub(crate) fn link_atomic(target: &Path, path: &Path) -> Result<()> {
     let new = beside(path);
@@ -191,12 +210,15 @@ pub(crate) fn sync_tree(folder: &Path) -> Result<()> {
 }
 
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {
-    let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) else { return Ok(()) };
-    match File::open(parent).and_then(|folder| folder.sync_all()) {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
         Err(e) if absent(&e) => Ok(()),
         // Some file systems (FUSE, old overlays) know no fsync of a folder; there is nothing better to do on them.
         Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
-        other => other.at("sync", parent),
+        other => other.at("sync", folder),
     }
 }
 
@@ -252,7 +274,7 @@ pub(crate) fn absent(e: &io::Error) -> bool {
 
 #[cfg(not(test))]
 #[inline]
-fn failpoint(_what: &'static str, _path: &Path) -> Result<()> {
+pub(crate) fn failpoint(_what: &'static str, _path: &Path) -> Result<()> {
     Ok(())
 }
 

@@ -74,6 +74,22 @@ fn a_removed_file_comes_back_without_a_build() {
     assert_eq!(machine.manifest(&package).built, built);
 }
 
+/// As when a build is killed between moving the old one away and its own into place.
+#[test]
+fn a_build_that_is_lost_is_made_again() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "");
+    machine.install(&package).unwrap();
+    fs::remove_dir_all(machine.layout().built_dir(&package, &machine.kernel)).unwrap();
+    let look = machine.look();
+    assert!(row(&look).stale && machine.installed_file().exists(), "{:?}", row(&look));
+    assert_eq!(verbs(&look), [Verb::Install(machine.kernel.clone())]);
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+    assert_eq!((row(&machine.look()).stale, verbs(&machine.look())), (false, vec![]));
+    machine.engine().uninstall(&package, &machine.kernel, &daemons(), &mut quiet()).unwrap();
+    assert!(!machine.installed_file().exists());
+}
+
 /// The index cannot be replaced: a folder that is not empty stands where it would go.
 #[rstest]
 #[case::first_install(false)]

@@ -126,7 +126,7 @@ impl World {
         self.layout.kernel_folder(&self.kernel.release)
     }
 
-    /// Everything in the root but locks and what depmod makes: kind, bytes, mode, and time of what nobody may touch.
+    /// Everything in the root but locks, marks for depmod and what it makes: kind, bytes, mode, and time of what nobody may touch.
     fn snapshot(&self) -> Snapshot {
         let mut seen = BTreeMap::new();
         let mut folders = vec![self.root.path().to_owned()];
@@ -135,7 +135,10 @@ impl World {
                 let path = folder.join(&name);
                 let inside = self.layout.inside(&path);
                 let text = name.to_string_lossy();
-                if text == ".dkmsd-locks" || (text.starts_with("modules.") && !text.ends_with("builtin")) {
+                if text == ".dkmsd-locks"
+                    || text.starts_with(Layout::DEPMOD_DUE)
+                    || (text.starts_with("modules.") && !text.ends_with("builtin"))
+                {
                     continue;
                 }
                 let what = if kind.is_dir() {
