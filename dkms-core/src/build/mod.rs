@@ -8,6 +8,7 @@
 
 mod collect;
 pub mod commands;
+mod copy;
 pub mod first_error;
 pub mod log;
 pub mod make_line;
@@ -86,7 +87,8 @@ pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
     let mut log = BuildLog::begin(&logs, build.package, build.kernel)?;
     log::prune(&logs, LOGS_KEPT);
     sink.emit(Event::Log { path: log.path().to_owned() });
-    let workspace = Workspace::prepare(build.layout, build.package, build.source, build.user)?;
+    let patches = Some(build.layout.override_patches(&build.package.name)).filter(|folder| folder.is_dir());
+    let workspace = Workspace::prepare(build.layout, build.package, build.source, patches.as_deref(), build.user)?;
     let result = in_workspace(build, &workspace, &mut log, started, sink);
     if result.is_err()
         && let Err(error) = workspace.keep_failed(log.path())
@@ -148,10 +150,6 @@ fn earlier_log(build: &Build<'_>) -> Option<String> {
 }
 
 fn patch(build: &Build<'_>, around: &Surroundings<'_>, log: &mut BuildLog, progress: &mut Progress<'_>) -> Result<()> {
-    let extra = build.layout.override_patches(&build.package.name);
-    if extra.is_dir() {
-        around.workspace.overlay(&extra, "patches", build.user)?;
-    }
     for patch in &build.recipe.patches {
         let missing =
             |why: &str| Error::PatchMissing { package: build.package.clone(), patch: patch.clone(), why: why.into() };

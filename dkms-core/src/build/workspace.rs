@@ -3,17 +3,17 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::fs::FlockOperation;
 
-use crate::error::{Error, IoContext as _, Result};
+use crate::error::{IoContext as _, Result};
 use crate::host::users::User;
 use crate::layout::Layout;
 use crate::model::PackageId;
 
+use super::copy::{Rules, copy};
 use super::sandbox::{Strength, strength};
 
 /// A copy of a package's source to build in. Removed when dropped.
@@ -30,15 +30,23 @@ pub struct Workspace {
     /// Shared by the jobs that have a folder bound over the classic path: removing a mount point would take the
     /// mount away from the others.
     mount_point: fs::File,
+    user: Option<User>,
     kept: bool,
 }
 
 impl Workspace {
-    /// Copies the source and gives it to the build user.
+    /// Copies the source, lays `patches` (an admin's) over its own, and gives all of it to the build user; last of all
+    /// the folder itself, so that nothing of that user reaches into it before it is whole.
     ///
     /// # Errors
     /// When a folder cannot be made or the copy fails (a full disk).
-    pub fn prepare(layout: &Layout, package: &PackageId, source: &Path, user: Option<&User>) -> Result<Self> {
+    pub fn prepare(
+        layout: &Layout,
+        package: &PackageId,
+        source: &Path,
+        patches: Option<&Path>,
+        user: Option<&User>,
+    ) -> Result<Self> {
         let classic = layout.build_dir(package);
         let own = match strength() {
             Strength::UserOnly => {
@@ -49,21 +57,39 @@ impl Workspace {
                 let work = layout.work_dir();
                 fs::create_dir_all(&work).at("make", &work)?;
                 let prefix = format!("{}-{}-", package.name, package.version);
-                let own = tempfile::Builder::new().prefix(&prefix).tempdir_in(&work).at("make a folder in", &work)?;
-                fs::set_permissions(own.path(), fs::Permissions::from_mode(0o755)).at("open", own.path())?;
-                Some(own)
+                // Nobody but us may enter it: the build sees its part of it at the classic path.
+                Some(tempfile::Builder::new().prefix(&prefix).tempdir_in(&work).at("make a folder in", &work)?)
             }
         };
         let in_use = own.as_ref().map(|own| hold(own.path()).at("lock", own.path())).transpose()?;
+        if own.is_none() {
+            make_private(&classic).at("make", &classic)?;
+        }
         let mount_point = hold_mount_point(&classic).at("open", &classic)?;
         let folder = own.as_ref().map_or_else(|| classic.clone(), |own| own.path().join("build"));
-        let workspace = Self { folder, classic, own, _in_use: in_use, mount_point, kept: false };
-        fs::create_dir_all(&workspace.folder).at("make", &workspace.folder)?;
-        copy(source, &workspace.folder)?;
-        if let Some(user) = user {
-            workspace.give_to(user.uid, user.gid)?;
+        let workspace = Self { folder, classic, own, _in_use: in_use, mount_point, user: user.cloned(), kept: false };
+        if workspace.own.is_some() {
+            make_private(&workspace.folder).at("make", &workspace.folder)?;
         }
+        workspace.fill(source, patches)?;
         Ok(workspace)
+    }
+
+    fn fill(&self, source: &Path, patches: Option<&Path>) -> Result<()> {
+        let owner = owner(self.user.as_ref());
+        let rules = Rules { owner, ..Rules::default() };
+        copy(source, &self.folder, &rules).at("copy the source to", &self.folder)?;
+        if let Some(patches) = patches {
+            let place = self.folder.join("patches");
+            // The source may bring a link of that name, which would lead us out of the copy.
+            if fs::symlink_metadata(&place).is_ok_and(|there| !there.is_dir()) {
+                remove_file(&place)?;
+            }
+            unless_there(fs::create_dir(&place)).at("make", &place)?;
+            copy(patches, &place, &rules).at("copy the patches to", &place)?;
+            give(&place, owner).at("change the owner of", &place)?;
+        }
+        give(&self.folder, owner).at("change the owner of", &self.folder)
     }
 
     /// Where the files are, as seen from outside the sandbox.
@@ -84,17 +110,6 @@ impl Workspace {
         self.own.as_ref().map(|_| (self.folder.as_path(), self.classic.as_path()))
     }
 
-    /// Lays more files over the copy, such as an admin's patches.
-    ///
-    /// # Errors
-    /// When the copy fails.
-    pub fn overlay(&self, from: &Path, below: &str, user: Option<&User>) -> Result<()> {
-        let target = self.folder.join(below);
-        fs::create_dir_all(&target).at("make", &target)?;
-        copy(from, &target)?;
-        user.map_or(Ok(()), |user| self.give_to(user.uid, user.gid))
-    }
-
     /// Opens a file of the build for reading, and nothing outside it: a link that leads out of the folder is refused.
     ///
     /// # Errors
@@ -108,30 +123,52 @@ impl Workspace {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
     }
 
-    /// Leaves the folder of a failed build at the classic path, with its log.
+    /// Leaves a copy of a failed build at the classic path, with its log. Nothing of what the build left there is
+    /// trusted: it may still run where namespaces are refused.
     ///
     /// # Errors
-    /// When it cannot be moved there.
+    /// When the copy fails.
     pub fn keep_failed(mut self, log: &Path) -> Result<()> {
-        self.give_to(0, 0)?;
-        let make_log = self.folder.join("make.log");
-        fs::copy(log, &make_log).at("write", &make_log)?;
-        self.kept = true;
-        if self.own.is_some() {
-            for old in fs::read_dir(&self.classic).at("read", &self.classic)?.flatten() {
-                let path = old.path();
-                if old.file_type().is_ok_and(|t| t.is_dir()) { remove_folder(&path)? } else { remove_file(&path)? }
+        let aside = match self.own {
+            Some(_) => {
+                self.clear_classic()?;
+                None
             }
-            copy(&self.folder, &self.classic)?;
+            None => Some(self.move_aside()?),
+        };
+        let built = aside.as_ref().map_or_else(|| self.folder.clone(), |aside| aside.path().join("build"));
+        self.kept = true;
+        let rules = Rules {
+            only_of: owner(self.user.as_ref()).map(|(uid, _)| uid),
+            owner: owner(None),
+            leave_out: &["make.log"],
+            ..Rules::default()
+        };
+        copy(&built, &self.classic, &rules).at("copy the failed build to", &self.classic)?;
+        let make_log = self.classic.join("make.log");
+        let mut text = fs::File::open(log).at("read", log)?;
+        let mut file = fs::File::create_new(&make_log).at("make", &make_log)?;
+        io::copy(&mut text, &mut file).at("write", &make_log)?;
+        give(&self.classic, None).at("open", &self.classic)
+    }
+
+    /// The folder itself stays: it is a mount point of the builds for other kernels.
+    fn clear_classic(&self) -> Result<()> {
+        for old in fs::read_dir(&self.classic).at("read", &self.classic)?.flatten() {
+            let path = old.path();
+            if old.file_type().is_ok_and(|t| t.is_dir()) { remove_folder(&path)? } else { remove_file(&path)? }
         }
         Ok(())
     }
 
-    fn give_to(&self, uid: u32, gid: u32) -> Result<()> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(());
-        }
-        chown_all(&self.folder, uid, gid).at("change the owner of", &self.folder)
+    /// Takes the folder at the classic path out of its user's reach, and makes an empty one there.
+    fn move_aside(&self) -> Result<tempfile::TempDir> {
+        let version = self.classic.parent().unwrap_or(Path::new("/"));
+        let aside =
+            tempfile::Builder::new().prefix(".dkmsd-failed-").tempdir_in(version).at("make a folder in", version)?;
+        fs::rename(&self.classic, aside.path().join("build")).at("move", &self.classic)?;
+        make_private(&self.classic).at("make", &self.classic)?;
+        Ok(aside)
     }
 }
 
@@ -189,20 +226,6 @@ pub fn remove_abandoned(layout: &Layout) {
     }
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let output = Command::new("cp")
-        .args(["-a", "--reflink=auto", "--"])
-        .arg(from.join("."))
-        .arg(to)
-        .output()
-        .map_err(|source| Error::Program { program: "cp".into(), source, hint: "install coreutils".into() })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(io::Error::other(why)).at("copy the source to", to)
-}
-
 fn remove_folder(path: &Path) -> Result<()> {
     unless_gone(fs::remove_dir_all(path)).at("remove", path)
 }
@@ -215,18 +238,28 @@ fn unless_gone(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Changes the owner of everything below and including `path`, never following a link.
-fn chown_all(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(path)?;
-    if (metadata.uid(), metadata.gid()) != (uid, gid) {
-        std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+fn unless_there(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+}
+
+/// A folder that nobody else may enter yet.
+fn make_private(folder: &Path) -> io::Result<()> {
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent)?;
     }
-    if metadata.is_dir() {
-        for entry in fs::read_dir(path)? {
-            chown_all(&entry?.path(), uid, gid)?;
-        }
-    }
-    Ok(())
+    fs::DirBuilder::new().mode(0o700).create(folder)
+}
+
+/// Who is to own what a build gets; only root can give things away.
+fn owner(user: Option<&User>) -> Option<(u32, u32)> {
+    rustix::process::geteuid().is_root().then(|| user.map_or((0, 0), |user| (user.uid, user.gid)))
+}
+
+/// Opens a folder to its owner, and to everybody's eyes.
+fn give(folder: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let folder = fs::File::open(folder)?;
+    folder.set_permissions(fs::Permissions::from_mode(0o755))?;
+    owner.map_or(Ok(()), |(uid, gid)| fchown(&folder, Some(uid), Some(gid)))
 }
 
 #[cfg(test)]
@@ -243,7 +276,7 @@ mod tests {
         std::os::unix::fs::symlink("sub/a.ko", source.join("inside.ko")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", source.join("outside.ko")).unwrap();
         let package = PackageId::new("a", "1").unwrap();
-        let workspace = Workspace::prepare(&layout, &package, &source, None).unwrap();
+        let workspace = Workspace::prepare(&layout, &package, &source, None, None).unwrap();
         assert!(workspace.open_inside(Path::new("sub/a.ko")).is_ok());
         assert!(workspace.open_inside(Path::new("inside.ko")).is_ok());
         assert!(workspace.open_inside(Path::new("outside.ko")).is_err());
@@ -263,10 +296,95 @@ mod tests {
         fs::write(source.join("a.c"), "int a;").unwrap();
         fs::write(&log, "it failed").unwrap();
         let package = PackageId::new("a", "1").unwrap();
-        let workspace = Workspace::prepare(&layout, &package, &source, None).unwrap();
+        let workspace = Workspace::prepare(&layout, &package, &source, None, None).unwrap();
         workspace.keep_failed(&log).unwrap();
         let classic = layout.build_dir(&package);
         assert_eq!(fs::read_to_string(classic.join("make.log")).unwrap(), "it failed");
         assert!(classic.join("a.c").exists());
+    }
+
+    fn failed(make: impl FnOnce(&Path)) -> (tempfile::TempDir, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::under(root.path());
+        let (source, log) = (root.path().join("src"), root.path().join("log"));
+        fs::create_dir_all(&source).unwrap();
+        fs::write(&log, "it failed").unwrap();
+        let package = PackageId::new("a", "1").unwrap();
+        let workspace = Workspace::prepare(&layout, &package, &source, None, None).unwrap();
+        make(workspace.folder());
+        workspace.keep_failed(&log).unwrap();
+        (root, layout.build_dir(&package))
+    }
+
+    #[test]
+    fn a_log_of_the_builds_own_is_neither_followed_nor_kept() {
+        let outside = tempfile::tempdir().unwrap();
+        let victim = outside.path().join("victim");
+        let (_root, classic) = failed(|folder| std::os::unix::fs::symlink(&victim, folder.join("make.log")).unwrap());
+        assert!(!victim.exists());
+        assert_eq!(fs::read_to_string(classic.join("make.log")).unwrap(), "it failed");
+        assert!(fs::symlink_metadata(classic.join("make.log")).unwrap().is_file());
+
+        let (_root, classic) = failed(|folder| {
+            rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("make.log"), rustix::fs::Mode::RWXU).unwrap();
+        });
+        assert_eq!(fs::read_to_string(classic.join("make.log")).unwrap(), "it failed");
+    }
+
+    #[test]
+    fn what_a_failed_build_leaves_has_no_privilege() {
+        let (root, classic) = failed(|folder| {
+            fs::write(folder.join("shell"), "").unwrap();
+            fs::set_permissions(folder.join("shell"), fs::Permissions::from_mode(0o6755)).unwrap();
+        });
+        assert_eq!(fs::metadata(classic.join("shell")).unwrap().mode() & 0o7777, 0o755);
+        assert_eq!(fs::metadata(&classic).unwrap().mode() & 0o7777, 0o755);
+        let version = classic.parent().unwrap();
+        assert_eq!(fs::read_dir(version).unwrap().count(), 1, "something is left beside {}", root.path().display());
+    }
+
+    #[test]
+    fn patches_are_not_laid_over_what_a_link_leads_to() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::under(root.path());
+        let (source, patches, outside) =
+            (root.path().join("src"), root.path().join("patches"), root.path().join("outside"));
+        for folder in [&source, &patches, &outside] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(patches.join("a.patch"), "theirs").unwrap();
+        std::os::unix::fs::symlink(&outside, source.join("patches")).unwrap();
+        let package = PackageId::new("a", "1").unwrap();
+        let workspace = Workspace::prepare(&layout, &package, &source, Some(&patches), None).unwrap();
+        assert!(workspace.open_inside(Path::new("patches/a.patch")).is_ok());
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn all_of_it_and_nothing_else_is_given_to_the_build_user() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::under(root.path());
+        let (source, patches) = (root.path().join("src"), root.path().join("patches"));
+        fs::create_dir_all(source.join("sub")).unwrap();
+        fs::create_dir_all(&patches).unwrap();
+        fs::write(source.join("sub/a.c"), "").unwrap();
+        fs::write(patches.join("a.patch"), "theirs").unwrap();
+        fs::write(root.path().join("victim"), "").unwrap();
+        std::os::unix::fs::symlink("../../../../../../../victim", source.join("link")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("victim"), source.join("full")).unwrap();
+        let package = PackageId::new("a", "1").unwrap();
+        let user = User { name: "x".into(), uid: 4242, gid: 4243 };
+        let workspace = Workspace::prepare(&layout, &package, &source, Some(&patches), Some(&user)).unwrap();
+        for name in ["", "sub", "sub/a.c", "link", "full", "patches", "patches/a.patch"] {
+            let metadata = fs::symlink_metadata(workspace.folder().join(name)).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (4242, 4243), "{name}");
+        }
+        assert_eq!(fs::metadata(root.path().join("victim")).unwrap().uid(), 0);
+        let classic = workspace.classic().to_owned();
+        workspace.keep_failed(&root.path().join("victim")).unwrap();
+        assert_eq!(fs::metadata(classic.join("sub/a.c")).unwrap().uid(), 0);
     }
 }
