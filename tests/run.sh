@@ -5,7 +5,9 @@
 #
 # NAME is scripts, crates, scenarios, or one scenario; without a name everything runs. --list prints the names.
 # The scenarios need root, network and about 6 GB below DKMSD_TEST_CACHE (default /var/cache/dkmsd-tests); what else is
-# needed is installed from Debian when absent. DKMSD_TEST_KEEP=1 keeps the machine of a scenario that failed.
+# needed is installed from Debian when absent. DKMSD_CORPUS names a folder of real dkms.conf files (conf/NAME/dkms.conf)
+# with what bash makes of them (truth/*.json); without it they are skipped. DKMSD_TEST_KEEP=1 keeps the machine of a
+# scenario that failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -72,6 +74,10 @@ run_cargo() {
         cargo test --locked --no-fail-fast --quiet "$@"
     fi
 }
+
+if [[ ! ${DKMSD_CORPUS:-} && ($crates || " ${scenarios[*]} " == *" corpus "*) ]]; then
+    echo "run.sh: SKIPPED: real dkms.conf files; DKMSD_CORPUS names the folder that holds them" >&2
+fi
 
 if ((${#scenarios[@]})); then
     cargo build --locked --quiet -p dkmsd -p dkmsctl

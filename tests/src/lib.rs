@@ -10,6 +10,7 @@ mod status;
 mod wait;
 
 pub use machine::{Answer, Machine};
+pub use programs::folder as programs_folder;
 pub use status::Row;
 
 use std::path::PathBuf;

@@ -6,8 +6,12 @@ use std::sync::OnceLock;
 
 use crate::checkout;
 
-/// The folder that holds `dkmsd` and `dkmsctl`: `DKMSD_BIN_DIR`, else what cargo builds now.
-pub(crate) fn folder() -> &'static Path {
+/// The folder that holds `dkmsd`, `dkmsctl` and `dkms`: `DKMSD_BIN_DIR`, else what cargo builds now.
+///
+/// # Panics
+/// When they do not build.
+#[must_use]
+pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| std::env::var_os("DKMSD_BIN_DIR").map_or_else(build, PathBuf::from))
 }
