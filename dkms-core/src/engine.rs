@@ -12,6 +12,8 @@ mod scripts;
 #[cfg(test)]
 mod tests;
 
+pub use scripts::kill_scripts;
+
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

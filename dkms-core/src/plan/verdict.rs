@@ -103,7 +103,8 @@ pub(super) fn older_version(entry: &EntryView, newest: &PackageView, verdict: &V
 /// A package that nobody installs by itself: what the tree says.
 pub(super) fn by_the_tree(package: &PackageView, entry: &EntryView) -> Verdict {
     if let SourceView::Broken { path } = &package.source {
-        let works = if entry.installed && entry.missing.is_empty() { "; the module that is installed still works" } else { "" };
+        let works =
+            if entry.installed && entry.missing.is_empty() { "; the module that is installed still works" } else { "" };
         return Verdict::new(EntryState::Broken, format!("its source {} is missing{works}", path.display()));
     }
     let unreadable = package.autoinstall.as_ref().err();

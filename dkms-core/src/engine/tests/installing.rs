@@ -146,6 +146,23 @@ fn scripts_around_an_install(#[case] directive: &str, #[case] code: Option<i32>)
     assert_eq!(machine.installed_file().exists(), code.is_none());
 }
 
+/// Its output stays open, and the kernel's folder must not stay locked.
+#[test]
+fn a_script_that_leaves_something_in_the_background_does_not_hold_an_install() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "POST_INSTALL=hook.sh");
+    let [ask, answer] = ["ask", "answer"].map(|name| machine.tree.path(name));
+    assert!(std::process::Command::new("mkfifo").args([&ask, &answer]).status().unwrap().success());
+    let background = format!("(read line <{}; echo \"$line\" >{}) & echo done", ask.display(), answer.display());
+    machine.script(&package, "hook.sh", &background);
+    let mut events = quiet();
+    let done = machine.engine().install(&package, &machine.kernel, &daemons(), &mut events);
+    assert_eq!(done.unwrap(), Done::Placed);
+    assert!(text(&events).contains("POST_INSTALL: done"), "{events:?}");
+    fs::write(ask, "still here\n").unwrap();
+    assert_eq!(fs::read_to_string(answer).unwrap(), "still here\n");
+}
+
 #[test]
 fn an_install_that_was_cut_short_before_depmod_is_finished() {
     let machine = Machine::new();
