@@ -11,6 +11,7 @@ mod remove;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use scripts::kill_scripts;
 

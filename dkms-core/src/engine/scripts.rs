@@ -1,6 +1,8 @@
 //! Scripts of a package that run for the installed system: POST_ADD, PRE_INSTALL, POST_INSTALL, POST_REMOVE. As root and
 //! outside the sandbox, as ever (design.md, decision 2); their folder is the source.
 //!
+//! None runs that others than root can change, nor with arguments of a dkms.conf that they can change.
+//!
 //! A script is over when its own process is: what it leaves in the background lives on, as ever, and nobody waits for it
 //! though it has the output open. (To kill it then would also hit a daemon that is about to take a session of its own.)
 //! A script that runs past its limit, or whose job is canceled, is killed with its whole process group: only what has a
@@ -18,9 +20,10 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::Engine;
+use super::trust::{Writable, writable_by_others};
 use crate::build::commands::quote;
 use crate::build::is_executable;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
 use crate::model::{KernelId, PackageId};
 
@@ -43,6 +46,10 @@ pub fn kill_scripts() {
 
 impl Engine {
     /// Runs a script; its code, or none when there is none to run.
+    ///
+    /// # Errors
+    /// When bash cannot be started; a PRE_INSTALL that others than root can change. (Of another such script there is a
+    /// warning.)
     pub(super) fn script(
         &self,
         directive: &str,
@@ -58,6 +65,17 @@ impl Engine {
         let folder = if theirs.join(name).is_file() { theirs.as_path() } else { source };
         if !is_executable(&folder.join(name)) {
             sink.warn(format!("{directive}: {name} is not an executable file: not run"));
+            return Ok(None);
+        }
+        if let Some(Writable { path, uid, mode }) = self.not_roots_alone(folder, name, source)? {
+            let stops = directive == "PRE_INSTALL";
+            let (package, directive, script) = (package.clone(), directive.to_owned(), name.to_owned());
+            let folder = if path.starts_with(&theirs) { &theirs } else { source }.to_owned();
+            let refused = Error::UnsafeScript { package, directive, script, path, uid, mode, folder };
+            if stops {
+                return Err(refused);
+            }
+            sink.warn(refused.to_string());
             return Ok(None);
         }
         let line = format!("{}/{value}", quote(&folder.to_string_lossy()));
@@ -84,6 +102,23 @@ impl Engine {
             return Ok(Some(TOOK_TOO_LONG));
         };
         Ok(Some(code))
+    }
+}
+
+impl Engine {
+    /// What others can change of a script, and of the dkms.conf that names it; none for one who is not root, and puts
+    /// nobody else's rights at risk.
+    fn not_roots_alone(&self, folder: &Path, script: &str, source: &Path) -> Result<Option<Writable>> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        for (folder, name) in [(folder, Path::new(script)), (source, Path::new("dkms.conf"))] {
+            let found = writable_by_others(folder, name).at("look at", folder.join(name))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 }
 
