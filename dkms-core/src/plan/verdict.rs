@@ -112,6 +112,14 @@ pub(super) fn by_the_tree(package: &PackageView, entry: &EntryView) -> Verdict {
         let state = if entry.installed { EntryState::Installed } else { EntryState::Failed };
         return Verdict { stale: entry.installed, ..Verdict::new(state, why.clone()) };
     }
+    if let (Some(why), None) = (&package.trouble, &entry.recipe) {
+        let state = match entry {
+            EntryView { installed: true, .. } => return stays(why),
+            EntryView { built: true, .. } => EntryState::Built,
+            _ => EntryState::Added,
+        };
+        return Verdict::new(state, why.clone());
+    }
     let stale = entry.recipe.as_ref().map(|recipe| stale_reasons(entry, recipe)).unwrap_or_default();
     if entry.installed {
         return Verdict { stale: !stale.is_empty(), ..Verdict::new(EntryState::Installed, stale.join(", ")) };
