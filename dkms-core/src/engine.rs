@@ -11,6 +11,9 @@ mod remove;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod trust;
+
+pub use scripts::kill_scripts;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

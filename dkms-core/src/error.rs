@@ -254,6 +254,29 @@ pub enum Error {
         log: Option<PathBuf>,
     },
 
+    /// A script that would run as root lies where others can change it.
+    #[error(
+        "{package}: its {directive} script {script} is not run as root, because not only root can change it: {} belongs to uid {uid}, mode {mode:04o}; \
+         look through {}, then: chown -R root:root {} && chmod -R go-w {}, and dkmsctl rebuild {package}",
+        path.display(), folder.display(), folder.display(), folder.display()
+    )]
+    UnsafeScript {
+        /// The package.
+        package: PackageId,
+        /// Which directive.
+        directive: String,
+        /// The script, as the directive names it.
+        script: String,
+        /// The file or folder that others can change.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+        /// Its permissions.
+        mode: u32,
+        /// The folder to be mended.
+        folder: PathBuf,
+    },
+
     /// PRE_INSTALL said no.
     #[error("{package} for {kernel}: its PRE_INSTALL script ended with code {code}, so nothing was installed")]
     PreInstall {
@@ -393,7 +416,7 @@ impl Error {
             Self::DependsMissing { .. } => 13,
             Self::NoHeaders { .. } => 21,
             Self::Excluded { .. } => 77,
-            Self::PreInstall { .. } => 101,
+            Self::PreInstall { .. } | Self::UnsafeScript { .. } => 101,
             Self::Script { code, .. } => *code,
         }
     }

@@ -98,8 +98,12 @@ pub struct PackageView {
     pub id: PackageId,
     /// Its source.
     pub source: SourceView,
-    /// What its dkms.conf says apart from any kernel: whether it wants to be installed by itself, or why it cannot be read.
+    /// What its dkms.conf says apart from any kernel: whether it wants to be installed by itself; or why one cannot tell,
+    /// or cannot do what it wants.
     pub autoinstall: Result<bool, String>,
+    /// What is wrong with the dkms.conf of a package that does not want to be installed by itself: a matter of whoever
+    /// builds it by hand.
+    pub trouble: Option<String>,
     /// Who removed the whole package by hand, in a sentence.
     pub held: Option<String>,
     /// What it is for each kernel of the world, and on each kernel something is built for.

@@ -4,7 +4,7 @@
 use std::io::{self, BufRead as _, Read as _, Write as _};
 
 use dkms_core::build::sandbox;
-use dkms_core::engine::{Done, Engine, Order};
+use dkms_core::engine::{self, Done, Engine, Order};
 use dkms_core::error::{Error, Result};
 use dkms_core::event::{Event, Sink};
 use dkms_core::settings::Settings;
@@ -43,6 +43,7 @@ fn end_with_daemon() {
     // Nothing more is ever sent: this returns when the other end is closed.
     let _ = io::stdin().lock().read(&mut [0]);
     sandbox::kill_running();
+    engine::kill_scripts();
     std::process::exit(1);
 }
 

@@ -1,9 +1,11 @@
 //! add: takes a driver's source into the tree.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use super::trust::writable_by_others;
 use super::{Done, Engine, Order, remove_if_there, waiting};
 use crate::conf::{Loaded, Request};
 use crate::error::{Error, IoContext as _, Result};
@@ -82,6 +84,18 @@ impl Engine {
             return Ok(Done::Unchanged(format!("{package} is in the tree already")));
         }
         tree::add(&self.layout, package)?;
+        if rustix::process::geteuid().is_root()
+            && let Ok(Some(open)) = writable_by_others(source, Path::new("dkms.conf"))
+        {
+            sink.warn(format!(
+                "not only root can change {0} (uid {1}, mode {2:04o}): whoever can gets code into the kernel, and scripts there \
+                 that run as root are refused; look through it, then: chown -R root:root {3} && chmod -R go-w {3}",
+                open.path.display(),
+                open.uid,
+                open.mode,
+                source.display(),
+            ));
+        }
         for warning in &loaded.recipe.warnings {
             sink.note(format!("dkms.conf: {warning}"));
         }
@@ -96,14 +110,15 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Copies a folder to a place in one step, so that nobody sees half a source.
+/// Copies a folder to a place in one step, so that nobody sees half a source. The copy is root's alone to change, whoever
+/// made the folder: it is built from, and its scripts run, at every kernel to come.
 fn copy_beside(from: &Path, to: &Path) -> Result<()> {
     let parent = to.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).at("make", parent)?;
     let beside = tempfile::Builder::new().prefix(".dkmsd-").tempdir_in(parent).at("make a folder in", parent)?;
     let copy = beside.path().join("source");
     let output = Command::new("cp")
-        .args(["-a", "--reflink=auto", "--"])
+        .args(["-dR", "--preserve=mode,timestamps,links", "--reflink=auto", "--"])
         .args([from, &copy])
         .output()
         .map_err(|source| Error::Program { program: "cp".into(), source, hint: "install coreutils".into() })?;
@@ -111,9 +126,26 @@ fn copy_beside(from: &Path, to: &Path) -> Result<()> {
         let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(std::io::Error::other(why)).at("copy the source to", to);
     }
+    take_over(&copy).at("change the permissions of", &copy)?;
     if to.exists() {
         fs::rename(to, beside.path().join("old")).at("replace", to)?;
     }
     fs::rename(&copy, to).at("make", to)?;
     remove_if_there(&beside.path().join("old"))
+}
+
+/// Takes writing away from group and others, and with it what an access list gives; and what runs as somebody else.
+fn take_over(path: &Path) -> std::io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if found.is_symlink() {
+        return Ok(());
+    }
+    let mode = found.permissions().mode() & 0o7777;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode & !0o6022))?;
+    if found.is_dir() {
+        for entry in fs::read_dir(path)? {
+            take_over(&entry?.path())?;
+        }
+    }
+    Ok(())
 }

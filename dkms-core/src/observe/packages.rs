@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Observer, Target, built_from, depends_digest, outdated_files};
 use crate::conf::{Recipe, Request};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId, PackageName, PackageVersion};
 use crate::plan::{EntryView, FailureView, KernelPresence, PackageView, RecipeView, SourceView};
@@ -23,6 +23,17 @@ pub(super) struct Gathering<'o> {
     pub(super) failures: HashMap<(PackageId, KernelId), Failure>,
     pub(super) look_again: Option<SystemTime>,
     pub(super) views: Vec<PackageView>,
+}
+
+/// What is wrong with a conf.
+#[derive(Debug, Default, PartialEq)]
+struct Trouble {
+    /// Of a package that wants to be installed by itself, or may.
+    wanted: Option<String>,
+    /// Of one that does not.
+    unwanted: Option<String>,
+    /// Whether nothing tells which of both it is.
+    unknown: bool,
 }
 
 impl Gathering<'_> {
@@ -83,7 +94,7 @@ impl Gathering<'_> {
             return;
         }
         let mut entries = BTreeMap::new();
-        let (mut autoinstall, mut trouble) = (false, None);
+        let (mut autoinstall, mut trouble) = (false, Trouble::default());
         for target in self.targets {
             let kernel = &target.view.id;
             let tree = built.iter().find(|e| e.kernel == *kernel);
@@ -104,23 +115,41 @@ impl Gathering<'_> {
                         }
                         entry.recipe = Some(recipe_view(&recipe, kernel));
                     }
-                    Err(error) => trouble = Some(error.to_string()),
+                    Err(error) => self.judge_trouble(id, folder, kernel, &error, &mut trouble),
                 }
             }
             entries.insert(kernel.clone(), entry);
         }
         if entries.values().all(|e| e.recipe.is_none())
-            && trouble.is_none()
+            && trouble == Trouble::default()
             && let Some(folder) = folder
         {
-            match self.recipe(id, folder, &self.kernel_to_ask_for()) {
+            let kernel = self.kernel_to_ask_for();
+            match self.recipe(id, folder, &kernel) {
                 Ok(recipe) => autoinstall = recipe.autoinstall,
-                Err(error) => trouble = Some(error.to_string()),
+                Err(error) => self.judge_trouble(id, folder, &kernel, &error, &mut trouble),
             }
         }
+        if trouble.unknown && source == SourceView::Unregistered {
+            // A source that nobody has added, and that does not clearly ask for anything.
+            tracing::debug!("{id} is passed over: {}", trouble.wanted.unwrap_or_default());
+            return;
+        }
         let held = self.holds.iter().find(|h| h.package == *id && h.kernel.is_none()).map(held_sentence);
-        let autoinstall = trouble.map_or(Ok(autoinstall), Err);
-        self.views.push(PackageView { id: id.clone(), source, autoinstall, held, entries });
+        let autoinstall = trouble.wanted.map_or(Ok(autoinstall), Err);
+        self.views.push(PackageView { id: id.clone(), source, autoinstall, trouble: trouble.unwanted, held, entries });
+    }
+
+    /// A conf breaks a rule: whether that keeps something from being installed depends on what it asks for all the same.
+    fn judge_trouble(&self, id: &PackageId, folder: &Path, kernel: &KernelId, error: &Error, trouble: &mut Trouble) {
+        let request = Request { source: folder, package: Some(id), kernel, strict: false, directives: &[] };
+        let asks = self.observer.loader.load(&request).map(|loaded| loaded.recipe);
+        let unknown = asks.as_ref().map_or(true, |r| r.warnings.iter().any(|w| w.starts_with("AUTOINSTALL=")));
+        trouble.unknown |= unknown;
+        match asks {
+            Ok(recipe) if !recipe.autoinstall && !unknown => trouble.unwanted = Some(error.to_string()),
+            _ => trouble.wanted = Some(error.to_string()),
+        }
     }
 
     fn entry(&self, id: &PackageId, kernel: &KernelId, tree: Option<&TreeEntry>) -> EntryView {

@@ -339,6 +339,36 @@ fn what_cannot_be_read_says_why() {
     assert!(row(&look).problem().is_some_and(|why| why.contains("AUTOINSTALL")), "{:?}", row(&look));
 }
 
+/// Somebody's folders that have to do with nothing: none of them is this machine's trouble.
+#[rstest]
+#[case::bad_and_not_automatic("DEST_MODULE_LOCATION=/nowhere", false, None)]
+#[case::bad_and_automatic("DEST_MODULE_LOCATION=/nowhere\nAUTOINSTALL=yes", false, Some(EntryState::Failed))]
+#[case::nobody_knows("AUTOINSTALL=maybe", false, None)]
+#[case::registered_bad_and_not_automatic("DEST_MODULE_LOCATION=/nowhere", true, Some(EntryState::Added))]
+#[case::registered_bad_and_automatic("DEST_MODULE_LOCATION=/nowhere\nAUTOINSTALL=yes", true, Some(EntryState::Failed))]
+#[case::registered_and_nobody_knows("AUTOINSTALL=maybe", true, Some(EntryState::Failed))]
+fn a_bad_conf_is_a_failure_only_of_what_wants_to_be_installed(
+    #[case] lines: &str,
+    #[case] registered: bool,
+    #[case] wanted: Option<EntryState>,
+) {
+    let machine = Machine::new();
+    machine.source(lines);
+    if registered {
+        machine.link("var/lib/dkms/a/1/source", "/usr/src/a-1");
+    }
+    let look = machine.look();
+    assert_eq!(look.plan.rows.iter().map(|row| row.state).collect::<Vec<_>>(), Vec::from_iter(wanted));
+    assert_eq!(verbs(&look), vec![]);
+    for row in &look.plan.rows {
+        assert!(row.reason.contains("DEST_MODULE_LOCATION") || row.reason.contains("AUTOINSTALL"), "{row:?}");
+        assert_eq!(row.problem().is_some(), registered && wanted == Some(EntryState::Failed), "{row:?}");
+    }
+    // Mended, it is found.
+    machine.source("AUTOINSTALL=yes");
+    assert!(verbs(&machine.look()).contains(&Verb::Install(machine.kernel.clone())));
+}
+
 /// Somebody cross-compiles one package: that asks for nothing else.
 #[test]
 fn builds_for_another_machine_are_shown_and_ask_for_nothing() {

@@ -163,7 +163,7 @@ impl<'w> Judge<'w> {
                 (SourceView::Registered, Ok(true)) => {
                     Verdict::new(EntryState::Added, "no kernel to build for is installed yet")
                 }
-                (SourceView::Registered, Ok(false)) => Verdict::new(EntryState::Added, NOT_AUTOMATIC),
+                (SourceView::Registered, Ok(false)) => by_the_tree(package, &EntryView::default()),
             };
             self.row(package, None, verdict, package.autoinstall == Ok(true));
         }

@@ -38,8 +38,14 @@ fn package(id: &str, change: impl FnOnce(&mut PackageView, &mut EntryView)) -> P
         ..RecipeView::default()
     };
     let mut entry = EntryView { recipe: Some(recipe), inputs: Some(inputs("s")), ..EntryView::default() };
-    let mut package =
-        PackageView { id, source: SourceView::Registered, autoinstall: Ok(true), held: None, entries: BTreeMap::new() };
+    let mut package = PackageView {
+        id,
+        source: SourceView::Registered,
+        autoinstall: Ok(true),
+        trouble: None,
+        held: None,
+        entries: BTreeMap::new(),
+    };
     change(&mut package, &mut entry);
     package.entries.insert(kernel(RELEASE), entry);
     package
@@ -65,6 +71,13 @@ fn install(entry: &mut EntryView) {
 fn not_automatic(package: &mut PackageView, entry: &mut EntryView) {
     package.autoinstall = Ok(false);
     recipe(entry).autoinstall = false;
+}
+
+/// Its dkms.conf is bad, and does not ask for AUTOINSTALL.
+fn bad(package: &mut PackageView, entry: &mut EntryView) {
+    not_automatic(package, entry);
+    package.trouble = Some("line 3".into());
+    entry.recipe = None;
 }
 
 fn broken(package: &mut PackageView, entry: &mut EntryView) {
@@ -147,6 +160,13 @@ fn so(change: Change) -> Change {
     so(|p, e| { p.autoinstall = Err("line 3".into()); e.recipe = None; install(e); }),
     EntryState::Installed, "line 3", false
 )]
+#[case::bad_and_not_automatic(bad, EntryState::Added, "line 3", true)]
+#[case::bad_and_built_by_hand(so(|p, e| { bad(p, e); e.built = true; }), EntryState::Built, "line 3", true)]
+#[case::bad_and_failed_by_hand(
+    so(|p, e| { bad(p, e); e.failure = Some(failure("s", STAMP)); }),
+    EntryState::Added, "line 3", true
+)]
+#[case::bad_and_installed_by_hand(so(|p, e| { bad(p, e); install(e); }), EntryState::Installed, "line 3", false)]
 #[case::excluded(so(|_, e| recipe(e).exclusion = Some("not for it".into())), EntryState::Excluded, "not for it", true)]
 #[case::dormant(so(|_, e| recipe(e).dormant = Some("in the kernel".into())), EntryState::Dormant, "in the kernel", true)]
 #[case::kernel_newer(

@@ -103,13 +103,22 @@ pub(super) fn older_version(entry: &EntryView, newest: &PackageView, verdict: &V
 /// A package that nobody installs by itself: what the tree says.
 pub(super) fn by_the_tree(package: &PackageView, entry: &EntryView) -> Verdict {
     if let SourceView::Broken { path } = &package.source {
-        let works = if entry.installed && entry.missing.is_empty() { "; the module that is installed still works" } else { "" };
+        let works =
+            if entry.installed && entry.missing.is_empty() { "; the module that is installed still works" } else { "" };
         return Verdict::new(EntryState::Broken, format!("its source {} is missing{works}", path.display()));
     }
     let unreadable = package.autoinstall.as_ref().err();
     if let (Some(why), None) = (unreadable, &entry.recipe) {
         let state = if entry.installed { EntryState::Installed } else { EntryState::Failed };
         return Verdict { stale: entry.installed, ..Verdict::new(state, why.clone()) };
+    }
+    if let (Some(why), None) = (&package.trouble, &entry.recipe) {
+        let state = match entry {
+            EntryView { installed: true, .. } => return stays(why),
+            EntryView { built: true, .. } => EntryState::Built,
+            _ => EntryState::Added,
+        };
+        return Verdict::new(state, why.clone());
     }
     let stale = entry.recipe.as_ref().map(|recipe| stale_reasons(entry, recipe)).unwrap_or_default();
     if entry.installed {

@@ -54,6 +54,49 @@ fn a_folder_elsewhere_is_copied_once_and_replaced_by_force() {
     ));
 }
 
+/// The folder is a user's, and stays it; what is built from is root's.
+#[test]
+fn the_copy_of_a_users_folder_is_roots_alone() {
+    use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+    let machine = Machine::new();
+    let elsewhere = machine.layout().host("/srv/driver");
+    machine.source_at(&elsewhere, "a/1", "");
+    fs::create_dir(elsewhere.join("sub")).unwrap();
+    fs::write(elsewhere.join("sub/run.sh"), "").unwrap();
+    symlink("sub/run.sh", elsewhere.join("link")).unwrap();
+    for (name, mode) in
+        [("sub/run.sh", 0o6777), ("sub", 0o2775), ("dkms.conf", 0o666), ("prebuilt", 0o644), ("", 0o777)]
+    {
+        let path = elsewhere.join(name);
+        chown(&path, Some(1234), Some(1234)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::lchown(elsewhere.join("link"), Some(1234), Some(1234)).unwrap();
+    let mut events = quiet();
+    let (package, _) = machine.engine().add_folder(&elsewhere, &daemons(), &mut events).unwrap();
+    let copy = machine.layout().source(&package);
+    let look =
+        |name: &str| fs::symlink_metadata(copy.join(name)).map(|m| (m.uid(), m.gid(), m.mode() & 0o7777)).unwrap();
+    assert_eq!(
+        ["sub/run.sh", "sub", "dkms.conf", "prebuilt", ""].map(look),
+        [(0, 0, 0o755), (0, 0, 0o755), (0, 0, 0o644), (0, 0, 0o644), (0, 0, 0o755)]
+    );
+    assert_eq!((look("link").0, fs::read_link(copy.join("link")).unwrap()), (0, PathBuf::from("sub/run.sh")));
+    assert!(!text(&events).contains("Warning"), "{events:?}");
+}
+
+#[test]
+fn a_source_that_others_can_change_is_warned_about() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "POST_ADD=hook.sh");
+    machine.script(&package, "hook.sh", "exit 7");
+    std::os::unix::fs::chown(machine.layout().source(&package), Some(1234), None).unwrap();
+    let mut events = quiet();
+    assert_eq!(machine.engine().add(&package, &daemons(), &mut events).unwrap(), Done::Changed);
+    assert!(text(&events).contains("whoever can gets code into the kernel"), "{events:?}");
+    assert!(text(&events).contains("its POST_ADD script hook.sh is not run as root"), "{events:?}");
+}
+
 #[test]
 fn post_add_that_fails_ends_with_its_code_and_the_next_attempt_goes_on() {
     let machine = Machine::new();

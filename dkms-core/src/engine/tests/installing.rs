@@ -146,6 +146,52 @@ fn scripts_around_an_install(#[case] directive: &str, #[case] code: Option<i32>)
     assert_eq!(machine.installed_file().exists(), code.is_none());
 }
 
+#[rstest]
+#[case::script("PRE_INSTALL", "hook.sh", true)]
+#[case::folder("PRE_INSTALL", "", true)]
+#[case::conf("PRE_INSTALL", "dkms.conf", true)]
+#[case::post_install("POST_INSTALL", "hook.sh", false)]
+fn a_script_that_others_can_change_does_not_run_as_root(
+    #[case] directive: &str,
+    #[case] open: &str,
+    #[case] stops: bool,
+) {
+    let machine = Machine::new();
+    let package = machine.source("a/1", &format!("{directive}=hook.sh"));
+    machine.script(&package, "hook.sh", "echo it ran");
+    let open = machine.layout().source(&package).join(open);
+    std::os::unix::fs::chown(&open, Some(1234), None).unwrap();
+    let mut events = quiet();
+    let done = machine.engine().install(&package, &machine.kernel, &daemons(), &mut events);
+    assert!(!text(&events).contains("it ran"), "{events:?}");
+    let said = done.as_ref().map_or_else(ToString::to_string, |_| text(&events));
+    let wanted = format!("{} belongs to uid 1234", open.canonicalize().unwrap().display());
+    assert!(said.contains(&wanted) && said.contains("chown -R root:root"), "{said}");
+    assert_eq!((done.is_err(), machine.installed_file().exists()), (stops, !stops));
+    assert_eq!(verbs(&machine.look()), [], "it is not tried for ever");
+    std::os::unix::fs::chown(&open, Some(0), None).unwrap();
+    let mut events = quiet();
+    machine.engine().install(&package, &machine.kernel, &forced(), &mut events).unwrap();
+    assert!(text(&events).contains("it ran"), "{events:?}");
+}
+
+/// Its output stays open, and the kernel's folder must not stay locked.
+#[test]
+fn a_script_that_leaves_something_in_the_background_does_not_hold_an_install() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "POST_INSTALL=hook.sh");
+    let [ask, answer] = ["ask", "answer"].map(|name| machine.tree.path(name));
+    assert!(std::process::Command::new("mkfifo").args([&ask, &answer]).status().unwrap().success());
+    let background = format!("(read line <{}; echo \"$line\" >{}) & echo done", ask.display(), answer.display());
+    machine.script(&package, "hook.sh", &background);
+    let mut events = quiet();
+    let done = machine.engine().install(&package, &machine.kernel, &daemons(), &mut events);
+    assert_eq!(done.unwrap(), Done::Placed);
+    assert!(text(&events).contains("POST_INSTALL: done"), "{events:?}");
+    fs::write(ask, "still here\n").unwrap();
+    assert_eq!(fs::read_to_string(answer).unwrap(), "still here\n");
+}
+
 #[test]
 fn an_install_that_was_cut_short_before_depmod_is_finished() {
     let machine = Machine::new();

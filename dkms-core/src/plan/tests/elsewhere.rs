@@ -73,6 +73,7 @@ fn a_source_that_appeared_is_added_and_then_installed() {
 
 #[rstest]
 #[case::not_automatic(so(|p, e| { unregistered(p, e); not_automatic(p, e); }))]
+#[case::bad(so(|p, e| { unregistered(p, e); bad(p, e); }))]
 #[case::unreadable(so(|p, e| { unregistered(p, e); p.autoinstall = Err("line 3".into()); e.recipe = None; }))]
 fn other_sources_are_left_alone(#[case] change: Change) {
     let plan = plan(&world([package("a/1", change)]));
@@ -86,6 +87,7 @@ fn other_sources_are_left_alone(#[case] change: Change) {
 #[case::appeared(unregistered, EntryState::Queued, "its source appeared", &["add a/1"])]
 #[case::held(so(|p, e| { unregistered(p, e); p.held = Some("by hand".into()); }), EntryState::Held, "by hand", &[])]
 #[case::broken(broken, EntryState::Broken, "is missing", &[])]
+#[case::bad(bad, EntryState::Added, "line 3", &[])]
 #[case::unreadable(so(|p, _| p.autoinstall = Err("line 3".into())), EntryState::Failed, "line 3", &[])]
 fn without_any_kernel(#[case] change: Change, #[case] state: EntryState, #[case] reason: &str, #[case] due: &[&str]) {
     let mut world = world([package("a/1", change)]);

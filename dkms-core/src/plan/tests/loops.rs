@@ -175,8 +175,8 @@ fn some_package() -> impl Strategy<Value = PackageView> {
         1 => Just(SourceView::Broken { path: "/usr/src/gone".into() }),
     ];
     let entries = prop::collection::vec(some_entry(), RELEASES.len());
-    (prop::sample::select(&NAMES[..]), 1..4u8, source, maybe(6, "by hand".to_owned()), entries).prop_map(
-        |(name, version, source, held, entries)| {
+    (prop::sample::select(&NAMES[..]), 1..4u8, source, maybe(6, "by hand".to_owned()), entries, any::<bool>()).prop_map(
+        |(name, version, source, held, entries, unwanted)| {
             let mut entries: BTreeMap<KernelId, EntryView> = RELEASES.iter().map(|r| kernel(r)).zip(entries).collect();
             for entry in entries.values_mut() {
                 if source == SourceView::Unregistered {
@@ -191,13 +191,12 @@ fn some_package() -> impl Strategy<Value = PackageView> {
                 }
                 entry.held = entry.held.take().or_else(|| held.clone());
             }
-            let autoinstall = if entries.values().any(|e| e.recipe.is_none()) && source == SourceView::Registered {
-                Err("line 3".into())
-            } else {
-                Ok(entries.values().any(|e| e.recipe.as_ref().is_some_and(|r| r.autoinstall)))
-            };
+            let bad = entries.values().any(|e| e.recipe.is_none()) && source == SourceView::Registered;
+            let wanted = entries.values().any(|e| e.recipe.as_ref().is_some_and(|r| r.autoinstall));
+            let trouble = (bad && unwanted).then(|| "line 4".to_owned());
+            let autoinstall = if bad && !unwanted { Err("line 3".into()) } else { Ok(wanted) };
             let id = PackageId::new(name, version.to_string()).unwrap();
-            PackageView { id, source, autoinstall, held, entries }
+            PackageView { id, source, autoinstall, trouble, held, entries }
         },
     )
 }
