@@ -4,13 +4,22 @@
 //! scenario waits only for what tells of itself (signals of `org.dkmsd1`, the journal, a FIFO), each with a deadline.
 #![allow(clippy::panic, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
 
+mod bus;
+mod follow;
+mod gate;
+mod history;
 mod machine;
 mod programs;
+mod signals;
 mod status;
 mod wait;
 
+pub use bus::Refusal;
+pub use gate::Gate;
+pub use history::Finished;
 pub use machine::{Answer, Machine};
 pub use programs::folder as programs_folder;
+pub use signals::{Listener, Signal};
 pub use status::Row;
 
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dkmsd_tests::Machine;
+use dkmsd_tests::{Gate, Machine};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -11,15 +11,13 @@ fn a_job_is_seen_followed_and_stopped() {
     let machine = Machine::with_dkmsd("client");
     let kernel = machine.offered_kernels("6.1", "cloud-amd64").remove(0);
     machine.apt_install(&[&format!("linux-headers-{kernel}")]);
-    machine.sh("mkdir -p /srv/slow-gate && cd /srv/slow-gate && mkfifo -m 666 started go");
+    let gate = Gate::of_builds(&machine);
     machine.drop_slow("slow-a");
-    assert_eq!(machine.sh("exec 3<> /srv/slow-gate/started; read -r -t 240 name <&3 && echo $name"), "slow-a");
+    assert_eq!(gate.arrivals(1), ["slow-a"]);
 
     let jobs = machine.sh("dkmsctl jobs");
     assert!(jobs.contains("slow-a") && jobs.contains(&kernel), "{jobs}");
-    let told = machine.sh("busctl --json=short call org.dkmsd1 /org/dkmsd1 org.dkmsd1.Manager ListJobs");
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    let id = told["data"][0][0][0].as_u64().unwrap();
+    let id = machine.call("ListJobs")[0][0][0].as_u64().unwrap();
     machine.sh(&format!("dkmsctl cancel {id}"));
     machine.wait_until(
         "no job is left",
@@ -29,7 +27,7 @@ fn a_job_is_seen_followed_and_stopped() {
     machine.sh("! pgrep -u dkms && ! pgrep -x make");
     let history = machine.sh("dkmsctl history");
     assert!(history.contains("canceled"), "{history}");
-    machine.sh("rm /srv/slow-gate/started /srv/slow-gate/go");
+    gate.take_away();
 
     // Asked for by hand it is built, with its progress in plain lines, and the log can be read afterwards.
     let rebuilt = machine.sh(&format!("dkmsctl rebuild slow-a/1.0 -k {kernel} 2>&1"));

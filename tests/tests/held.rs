@@ -23,7 +23,10 @@ fn uninstalled_by_hand_is_held_until_installed_by_hand() {
     // Something else is built meanwhile, so the daemon has looked and acted.
     machine.drop_slow("slow-a");
     machine.wait_installed(&kernel, &["slow-a"], LIMIT);
+    machine.rescan();
     machine.sh(&gone);
+    assert_eq!(machine.property("NJobs"), 0);
+    assert_eq!(machine.installs("hello-dkmsd"), ["done"], "the one before it was taken away");
     let row = machine.row("hello-dkmsd", &kernel);
     assert_eq!(row.state, "held", "{row:?}");
     let shown = machine.sh("dkmsctl status hello-dkmsd");
@@ -34,4 +37,5 @@ fn uninstalled_by_hand_is_held_until_installed_by_hand() {
     assert_eq!(machine.row("hello-dkmsd", &kernel).state, "installed");
     machine.rescan();
     assert_eq!(machine.row("hello-dkmsd", &kernel).state, "installed");
+    assert_eq!(machine.installs("hello-dkmsd"), ["done", "done"]);
 }

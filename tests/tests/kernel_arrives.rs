@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use dkmsd_tests::Machine;
+use dkmsd_tests::{Finished, Machine};
+use serde_json::Value;
 
 /// Debian package, PACKAGE_NAME, and the modules it is to bring.
 const DRIVERS: [(&str, &str, &[&str]); 5] = [
@@ -17,6 +18,32 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Name and digest of every module below the folder of added modules.
 fn modules(machine: &Machine, kernel: &str) -> String {
     machine.sh(&format!("cd /lib/modules/{kernel}/updates/dkms && sha256sum * | sort -k 2"))
+}
+
+/// One entry tells of the install that is done, and each of its fields says what the bus says.
+fn the_journal_has_every_field(machine: &Machine, package: &str, kernel: &str) {
+    let told = machine.sh(&format!(
+        "journalctl -u dkmsd -o json --no-pager DKMS_PACKAGE={package} DKMS_KERNEL={kernel} DKMS_RESULT=done"
+    ));
+    let entries: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let history = machine.history(0);
+    let is_its_install = |job: &&Finished| job.operation == "install" && job.package == package && job.kernel == kernel;
+    let jobs: Vec<&Finished> = history.iter().filter(is_its_install).collect();
+    let ([entry], [job]) = (&entries[..], &jobs[..]) else { panic!("one install, one entry: {told}\n{jobs:#?}") };
+    for (field, value) in [
+        ("DKMS_PACKAGE", package),
+        ("DKMS_VERSION", &machine.row(package, kernel).version),
+        ("DKMS_KERNEL", kernel),
+        ("DKMS_ARCH", "x86_64"),
+        ("DKMS_JOB", &job.job.to_string()),
+        ("DKMS_RESULT", "done"),
+        ("SYSLOG_IDENTIFIER", "dkmsd"),
+        // info
+        ("PRIORITY", "6"),
+    ] {
+        assert_eq!(entry[field], value, "{field} of {entry:#}");
+    }
+    assert!(entry["MESSAGE"].as_str().is_some_and(|text| text.contains(package) && text.contains(kernel)), "{entry:#}");
 }
 
 #[test]
@@ -48,12 +75,7 @@ fn every_package_is_built_for_every_kernel_that_comes_and_goes_with_it() {
     assert_eq!(ready, "ba(ssss) true 0");
     for package in &packages {
         assert_eq!(machine.row(package, kernel).state, "installed");
-        let told = machine.sh(&format!(
-            "journalctl -u dkmsd -o json DKMS_PACKAGE={package} DKMS_KERNEL={kernel} DKMS_RESULT=done --no-pager"
-        ));
-        for field in ["DKMS_VERSION", "DKMS_ARCH", "DKMS_JOB"] {
-            assert!(told.lines().any(|entry| entry.contains(&format!("\"{field}\":"))), "{package} {field}: {told}");
-        }
+        the_journal_has_every_field(&machine, package, kernel);
     }
 
     // Headers alone make a kernel that is built for.
