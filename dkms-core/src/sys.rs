@@ -1,7 +1,11 @@
-//! The one module with unsafe code: system calls whose safety is a matter of when they are made.
+//! The one module with unsafe code: system calls whose safety is a matter of when they are made, or that no crate wraps.
 
+use std::ffi::CStr;
 use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
+use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
 /// Leaves the given namespaces.
@@ -13,4 +17,57 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: only CLONE_FILES is dangerous (descriptors owned by one thread may be closed by another); it is never passed.
     #[expect(unsafe_code, reason = "rustix marks unshare unsafe because of CLONE_FILES alone")]
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(Into::into)
+}
+
+/// Makes a program start without a way to new privileges (no set-user-ID program helps it), and end when the thread that
+/// starts it does.
+pub(crate) fn start_harmless(command: &mut Command) {
+    let before_exec = || {
+        // A change of user, which is over by now, would have cleared it.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        rustix::thread::set_no_new_privs(true)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only two system calls are made: no memory is allocated, no lock taken.
+    #[expect(unsafe_code, reason = "pre_exec is unsafe because of what may be called in it")]
+    unsafe {
+        command.pre_exec(before_exec);
+    }
+}
+
+/// Attributes of a mount: `MOUNT_ATTR_*` of mount_setattr(2).
+pub(crate) mod mount_attr {
+    pub(crate) const RDONLY: u64 = 1;
+    pub(crate) const NOSUID: u64 = 2;
+    pub(crate) const NODEV: u64 = 4;
+}
+
+/// Changes attributes of the mount at `place`, and with `recursive` of every mount below it.
+///
+/// # Errors
+/// The system's own, `ENOSYS` before Linux 5.12.
+pub(crate) fn mount_setattr(place: &CStr, recursive: bool, set: u64, clear: u64) -> io::Result<()> {
+    #[repr(C)]
+    struct MountAttr {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        user_namespace: u64,
+    }
+    let attr = MountAttr { set, clear, propagation: 0, user_namespace: 0 };
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path ends in NUL and the structure is the kernel's own `mount_attr` of the size given; both outlive the
+    // call, which only reads them.
+    #[expect(unsafe_code, reason = "no crate in use wraps mount_setattr(2)")]
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            place.as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -118,19 +118,23 @@ fn open_to_all(folder: &Path) -> Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).at("open", folder)
 }
 
-/// What signs this kernel's modules; none when they are not to be signed, or (said so) cannot be.
-fn signer(build: &Build<'_>, sink: &mut dyn Sink) -> Option<sign::Signer> {
+/// Whether and with what modules are signed.
+pub(super) fn sign_settings(build: &Build<'_>) -> SignSettings {
     let release = &build.kernel.release;
     let per_kernel = |setting: &Option<crate::settings::PerKernel>| setting.as_ref().map(|s| s.for_kernel(release));
-    let settings = SignSettings {
+    SignSettings {
         try_sign: build.settings.try_sign_modules,
         in_chroot: !build.make_keys,
         ubuntu: build.distro.is_like("ubuntu"),
         sign_file: per_kernel(&build.settings.sign_file),
         key: per_kernel(&build.settings.mok_signing_key),
         certificate: per_kernel(&build.settings.mok_certificate),
-    };
-    match sign::signer(build.layout, release, &build.headers.config, &settings) {
+    }
+}
+
+/// What signs this kernel's modules; none when they are not to be signed, or (said so) cannot be.
+fn signer(build: &Build<'_>, sink: &mut dyn Sink) -> Option<sign::Signer> {
+    match sign::signer(build.layout, &build.kernel.release, &build.headers.config, &sign_settings(build)) {
         Ok(signer) => Some(signer),
         Err(SignOutcome::Failed { why }) => {
             sink.warn(format!("its modules are used unsigned: {why}"));

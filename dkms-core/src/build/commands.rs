@@ -1,14 +1,15 @@
 //! Runs the package's commands in its build folder, confined, with their output in make.log.
 
-use std::io::{BufRead as _, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::error::{Error, IoContext as _, Result};
+use crate::error::{Error, Result};
 use crate::event::{Event, Sink};
 use crate::host::users::User;
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId};
+use crate::settings::PackageSettings;
 
 use super::log::BuildLog;
 use super::sandbox::{Confined, Ended};
@@ -34,8 +35,16 @@ pub struct Surroundings<'a> {
     pub jobs: u32,
     /// framework.conf's build_environment: a file to source before each command.
     pub build_environment: Option<&'a Path>,
+    /// What has to stay in sight wherever it lies: headers, sources, trees.
+    pub shown: &'a [PathBuf],
+    /// What has to be out of sight: signing keys, other jobs.
+    pub hidden: &'a [PathBuf],
+    /// What an admin lets this package do that others may not.
+    pub more: &'a PackageSettings,
     /// How long all commands together may take.
     pub limit: Duration,
+    /// When that time is over.
+    pub deadline: Instant,
 }
 
 impl Surroundings<'_> {
@@ -52,21 +61,17 @@ impl Surroundings<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<i32> {
         let started = log.command(description, command)?;
-        let program =
-            |source| Error::Program { program: "bash".into(), source, hint: "install bash and util-linux".into() };
-        let (mut running, reader) = self.confined(command, cwd).spawn().map_err(program)?;
-        running.limit(self.limit);
-        let mut reader = BufReader::new(reader);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            if reader.read_until(b'\n', &mut line).at("read the output of", self.workspace.classic())? == 0 {
-                break;
-            }
-            log.output(&line)?;
-            progress.line(&line);
-        }
-        match running.wait().map_err(program)? {
+        let program = |source: io::Error| Error::Program {
+            program: "bash".into(),
+            source,
+            hint: "install bash and util-linux".into(),
+        };
+        let running = self.confined(command, cwd).spawn().map_err(program)?;
+        let ended = running.follow(Some(self.deadline), program, |_, bytes| {
+            progress.output(bytes);
+            log.output(bytes)
+        })?;
+        match ended {
             Ended::Code(code) => {
                 log.finished(code, started.elapsed())?;
                 Ok(code)
@@ -88,8 +93,15 @@ impl Surroundings<'_> {
         let cwd: PathBuf = cwd.unwrap_or_else(|| self.workspace.classic()).to_owned();
         let mut confined =
             Confined::new(cwd, "bash", ["-O", "extglob", "-c", &self.script(), "bash", command]).user(self.user);
+        confined = confined.network(self.more.network);
+        confined = self.shown.iter().fold(confined, Confined::show);
+        confined = self.hidden.iter().fold(confined, Confined::hide);
         if let Some((what, place)) = self.workspace.bind() {
             confined = confined.bind(what, place);
+        }
+        for folder in self.more.writable.iter().map(|folder| self.layout.host(folder)).filter(|folder| folder.exists())
+        {
+            confined = confined.bind(&folder, &folder);
         }
         for (name, value) in &self.toolchain.env {
             confined = confined.env(name, value);
@@ -136,13 +148,18 @@ pub struct Progress<'a> {
     sink: &'a mut dyn Sink,
     expected: Option<usize>,
     seen: usize,
+    /// The beginning of the line that is under way.
+    line: Vec<u8>,
 }
+
+/// What a line is told by.
+const LINE_BEGINNING: usize = 64;
 
 impl<'a> Progress<'a> {
     /// `earlier`: the log of a successful build, for any kernel.
     pub fn new(sink: &'a mut dyn Sink, earlier: Option<&str>) -> Self {
         let expected = earlier.map(|log| log.lines().filter(|l| is_step(l.as_bytes())).count()).filter(|n| *n > 0);
-        Self { sink, expected, seen: 0 }
+        Self { sink, expected, seen: 0, line: Vec::new() }
     }
 
     /// Where the events go.
@@ -150,8 +167,21 @@ impl<'a> Progress<'a> {
         self.sink
     }
 
-    fn line(&mut self, line: &[u8]) {
-        if !is_step(line) {
+    /// Output as it comes, in pieces of any size. Of a line without end no more than its beginning is kept.
+    fn output(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            let room = LINE_BEGINNING.saturating_sub(self.line.len());
+            self.line.extend(piece.iter().take(room));
+            if piece.ends_with(b"\n") {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let step = is_step(&self.line);
+        self.line.clear();
+        if !step {
             return;
         }
         self.seen += 1;
@@ -176,9 +206,19 @@ mod tests {
     fn progress_follows_an_earlier_log() {
         let mut events: Vec<Event> = Vec::new();
         let mut progress = Progress::new(&mut events, Some("  CC [M]  /b/a.o\n  LD [M]  /b/a.ko\nmake: done\n"));
-        progress.line(b"make[1]: Entering\n");
-        progress.line(b"  CC [M]  /b/a.o\n");
+        progress.output(b"make[1]: Entering\n  C");
+        progress.output(b"C [M]  /b/a.o\n");
         assert_eq!(events, [Event::Progress { done: 0.5 }]);
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory() {
+        let mut events: Vec<Event> = Vec::new();
+        let mut progress = Progress::new(&mut events, None);
+        for _ in 0..1000 {
+            progress.output(&[b'x'; 4096]);
+        }
+        assert!(progress.line.capacity() <= 2 * LINE_BEGINNING);
     }
 
     #[test]

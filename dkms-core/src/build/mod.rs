@@ -20,6 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::artifact::sign;
 use crate::conf::Recipe;
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::{Event, Phase, Sink};
@@ -87,6 +88,12 @@ pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
     let mut log = BuildLog::begin(&logs, build.package, build.kernel)?;
     log::prune(&logs, LOGS_KEPT);
     sink.emit(Event::Log { path: log.path().to_owned() });
+    if build.user.is_none() && rustix::process::geteuid().is_root() {
+        sink.warn(format!(
+            "{} is built as root: there is no user \"dkms\"; make one (systemd-sysusers)",
+            build.package
+        ));
+    }
     let patches = Some(build.layout.override_patches(&build.package.name)).filter(|folder| folder.is_dir());
     let workspace = Workspace::prepare(build.layout, build.package, build.source, patches.as_deref(), build.user)?;
     let result = in_workspace(build, &workspace, &mut log, started, sink);
@@ -106,6 +113,7 @@ fn in_workspace(
     sink: &mut dyn Sink,
 ) -> Result<()> {
     let toolchain = Toolchain::choose(&build.headers.config, toolchain::on_path);
+    let (shown, hidden) = (shown(build), hidden(build));
     let around = Surroundings {
         layout: build.layout,
         package: build.package,
@@ -115,7 +123,11 @@ fn in_workspace(
         toolchain: &toolchain,
         jobs: build.jobs,
         build_environment: build.settings.build_environment.as_deref(),
+        shown: &shown,
+        hidden: &hidden,
+        more: &build.settings.package(&build.package.name),
         limit: build.limit,
+        deadline: started + build.limit,
     };
     let earlier = earlier_log(build);
     let mut progress = Progress::new(sink, earlier.as_deref());
@@ -132,6 +144,35 @@ fn in_workspace(
     fs::create_dir_all(kept.parent().unwrap_or(&kept)).at("make the folder of", &kept)?;
     fs::copy(log.path(), &kept).at("write", &kept)?;
     post
+}
+
+/// What a build reads, some of which admins keep in their home folders: a kernel of their own, a source that is a link.
+fn shown(build: &Build<'_>) -> Vec<PathBuf> {
+    let layout = build.layout;
+    let headers = layout.kernel_source(&build.kernel.release);
+    let mut shown = vec![
+        layout.dkms_tree(),
+        layout.source_tree(),
+        layout.install_tree(),
+        build.source.to_owned(),
+        build.headers.dir.clone(),
+        headers.with_file_name("source"),
+        layout.override_dir(&build.package.name),
+    ];
+    // Headers that were built apart from their source name it in their Makefile by this link.
+    shown.push(build.headers.dir.join("source"));
+    shown.extend(build.settings.build_environment.iter().map(|file| layout.host(file)));
+    if layout.root() != Path::new("/") {
+        shown.insert(0, layout.root().to_owned());
+    }
+    shown
+}
+
+/// Keys, and the folders of other jobs.
+fn hidden(build: &Build<'_>) -> Vec<PathBuf> {
+    let layout = build.layout;
+    let (key, _) = sign::key_paths(layout, &build.kernel.release, &collect::sign_settings(build));
+    vec![key, layout.dkms_tree().join("mok.key"), layout.work_dir()]
 }
 
 /// The log of a successful build of this package for any kernel: it says how long the way is.

@@ -58,7 +58,7 @@ impl Workspace {
                 fs::create_dir_all(&work).at("make", &work)?;
                 let prefix = format!("{}-{}-", package.name, package.version);
                 // Nobody but us may enter it: the build sees its part of it at the classic path.
-                Some(tempfile::Builder::new().prefix(&prefix).tempdir_in(&work).at("make a folder in", &work)?)
+                Some(private_in(&work, &prefix)?)
             }
         };
         let in_use = own.as_ref().map(|own| hold(own.path()).at("lock", own.path())).transpose()?;
@@ -164,8 +164,7 @@ impl Workspace {
     /// Takes the folder at the classic path out of its user's reach, and makes an empty one there.
     fn move_aside(&self) -> Result<tempfile::TempDir> {
         let version = self.classic.parent().unwrap_or(Path::new("/"));
-        let aside =
-            tempfile::Builder::new().prefix(".dkmsd-failed-").tempdir_in(version).at("make a folder in", version)?;
+        let aside = private_in(version, ".dkmsd-failed-")?;
         fs::rename(&self.classic, aside.path().join("build")).at("move", &self.classic)?;
         make_private(&self.classic).at("make", &self.classic)?;
         Ok(aside)
@@ -240,6 +239,12 @@ fn unless_gone(result: io::Result<()>) -> io::Result<()> {
 
 fn unless_there(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+}
+
+/// A new folder that nobody else may enter; gone when dropped.
+fn private_in(folder: &Path, prefix: &str) -> Result<tempfile::TempDir> {
+    let mode = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix(prefix).permissions(mode).tempdir_in(folder).at("make a folder in", folder)
 }
 
 /// A folder that nobody else may enter yet.

@@ -4,19 +4,17 @@
 //! `NAME[i]="…"` with the value split, globbed and joined, and read that back as bash. The results come over a pipe
 //! of their own, as fields that end in NUL.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, geteuid, kill_process_group, pidfd_open};
+use rustix::process::geteuid;
 
 use super::{ConfFile, Entry, Scope};
+use crate::build::sandbox::{self, Confined, DEFAULT_PATH, Running, Stream};
 use crate::error::{Error, IoContext, Result};
+use crate::host::users::User;
 use crate::layout::Layout;
 
 /// How long a file may take.
@@ -72,19 +70,19 @@ pub(super) fn read(
     if script.len() > 120_000 {
         return Err(fail("the values it would start from are longer than 100 KiB".to_owned()));
     }
-    // An unlinked file, not a pipe: bash reads it at once, and nobody has to feed it meanwhile.
-    let mut stdin = tempfile::tempfile().at("make", "a temporary file")?;
-    stdin.write_all(file.map_or(&[][..], |f| &f.text)).at("write", "a temporary file")?;
-    stdin.rewind().at("rewind", "a temporary file")?;
     let cwd = tempfile::Builder::new().prefix("dkmsd-conf-").tempdir().at("make", "a temporary folder")?;
     fs::set_permissions(cwd.path(), Permissions::from_mode(0o755)).at("change the mode of", cwd.path())?;
-
-    let child = start(layout, &script, stdin, cwd.path()).map_err(|source| Error::Program {
+    let text = file.map_or_else(Vec::new, |f| f.text.clone());
+    let mut bash = confined(layout, script, text, cwd.path());
+    if let Some(folder) = path.parent().filter(|p| p.is_absolute()) {
+        bash = bash.show(folder);
+    }
+    let running = bash.spawn_apart().map_err(|source| Error::Program {
         program: "bash".to_owned(),
         source,
         hint: "install bash: this dkms.conf needs it".to_owned(),
     })?;
-    let ended = watch(child, timeout).map_err(fail)?;
+    let ended = watch(running, timeout).map_err(fail)?;
     let said = String::from_utf8_lossy(&ended.stderr);
     let complaints: Vec<String> = said.lines().filter(|l| !l.trim().is_empty()).take(20).map(str::to_owned).collect();
     match parse(&ended.stdout) {
@@ -116,120 +114,62 @@ pub(super) fn located(complaint: &str) -> (Option<usize>, &str) {
 /// The first line where bash finds no meaning, and what it says of it. Nothing of the file is run.
 pub(super) fn syntax_error(layout: &Layout, file: &ConfFile, timeout: Duration) -> Result<Option<(usize, String)>> {
     let fail = |why: String| Error::Evaluation { path: file.path.clone(), why };
-    let mut stdin = tempfile::tempfile().at("make", "a temporary file")?;
-    stdin.write_all(&file.text).at("write", "a temporary file")?;
-    stdin.rewind().at("rewind", "a temporary file")?;
-    let child = start(layout, "exec /bin/bash -O extglob -n -s dkms.conf", stdin, Path::new("/"))
+    let script = "exec /bin/bash -O extglob -n -s dkms.conf".to_owned();
+    let running = confined(layout, script, file.text.clone(), Path::new("/"))
+        .spawn_apart()
         .map_err(|source| Error::Program { program: "bash".to_owned(), source, hint: "install bash".to_owned() })?;
-    let ended = watch(child, timeout).map_err(fail)?;
+    let ended = watch(running, timeout).map_err(fail)?;
     let said = String::from_utf8_lossy(&ended.stderr);
     Ok(said.lines().map(located).find_map(|(line, why)| Some((line?, why.to_owned()))))
 }
 
-/// Starts bash on a script. The only place in this folder that makes a process.
-fn start(layout: &Layout, script: &str, stdin: File, cwd: &Path) -> io::Result<Child> {
-    let mut command = Command::new("/bin/bash");
-    command
-        .args(["-c", script, "dkms"])
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
-        .current_dir(cwd)
-        .stdin(Stdio::from(stdin))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    if geteuid().is_root()
-        && let Some((uid, gid)) = unprivileged(layout)
-    {
-        command.gid(gid).uid(uid);
-    }
-    command.spawn()
+/// bash with a script and something to read, apart from the system.
+fn confined(layout: &Layout, script: String, input: Vec<u8>, cwd: &Path) -> Confined {
+    let user = geteuid().is_root().then(|| unprivileged(layout)).flatten();
+    Confined::new(cwd, "/bin/bash", ["-c".to_owned(), script, "dkms".to_owned()])
+        .user(user.as_ref())
+        .input(input)
+        .show(cwd)
+        .without_env("HOME")
+        .env("PATH", DEFAULT_PATH)
 }
 
 /// The user that reads other people's code: `dkms`, else `nobody`.
-fn unprivileged(layout: &Layout) -> Option<(u32, u32)> {
+fn unprivileged(layout: &Layout) -> Option<User> {
     let passwd = fs::read_to_string(layout.host("/etc/passwd")).ok()?;
-    let ids = |user: &str| {
-        let line = passwd.lines().find(|l| l.split(':').next() == Some(user))?;
+    let find = |name: &str| {
+        let line = passwd.lines().find(|l| l.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+        Some(User { name: name.to_owned(), uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
     };
-    ids("dkms").or_else(|| ids("nobody")).or(Some((65534, 65534)))
+    let nobody = || User { name: "nobody".to_owned(), uid: 65534, gid: 65534 };
+    find("dkms").or_else(|| find("nobody")).or_else(|| Some(nobody()))
 }
 
+#[derive(Default)]
 struct Ended {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-/// Reads what it says until it ends, says too much or takes too long; then ends whatever is left of its group.
-fn watch(mut child: Child, timeout: Duration) -> Result<Ended, String> {
-    let result = read_all(&mut child, timeout);
-    if let Ok(pid) = i32::try_from(child.id())
-        && let Some(group) = Pid::from_raw(pid)
-    {
-        // Already gone is what we want.
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let waited = child.wait();
-    let ended = result?;
-    waited.map_err(|e| format!("bash cannot be waited for: {e}"))?;
-    Ok(ended)
-}
-
-fn read_all(child: &mut Child, timeout: Duration) -> Result<Ended, String> {
-    let system = |e: &dyn std::fmt::Display| format!("bash cannot be watched: {e}");
-    let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(system(&"it has no output"));
-    };
-    for fd in [rustix::fd::AsFd::as_fd(&stdout), rustix::fd::AsFd::as_fd(&stderr)] {
-        rustix::io::ioctl_fionbio(fd, true).map_err(|e| system(&e))?;
-    }
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| system(&"it has no id"))?;
-    let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| system(&e))?;
-    let deadline = Instant::now() + timeout;
-    let mut result = Ended { stdout: Vec::new(), stderr: Vec::new() };
-    let (mut out_open, mut err_open) = (true, true);
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(format!("it took longer than {timeout:?}"));
-        }
-        let mut fds = vec![PollFd::new(&ended, PollFlags::IN)];
-        if out_open {
-            fds.push(PollFd::new(&stdout, PollFlags::IN));
-        }
-        if err_open {
-            fds.push(PollFd::new(&stderr, PollFlags::IN));
-        }
-        let wait = Timespec::try_from(left).map_err(|e| system(&e))?;
-        match poll(&mut fds, Some(&wait)) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(e) => return Err(system(&e)),
-        }
-        let over = !fds[0].revents().is_empty();
-        out_open = out_open && drain(&mut stdout, &mut result.stdout)?;
-        err_open = err_open && drain(&mut stderr, &mut result.stderr)?;
-        if over {
-            return Ok(result);
-        }
-    }
-}
-
-/// Takes what is there now; false at the end of the stream.
-fn drain(from: &mut impl Read, into: &mut Vec<u8>) -> Result<bool, String> {
-    let mut chunk = [0; 16 << 10];
-    loop {
-        match from.read(&mut chunk) {
-            Ok(0) => return Ok(false),
-            Ok(n) if into.len() + n > MAX_OUTPUT => return Err(format!("it says more than {} MiB", MAX_OUTPUT >> 20)),
-            Ok(n) => into.extend_from_slice(&chunk[..n]),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(format!("its output cannot be read: {e}")),
-        }
+/// Reads what it says until it ends, says too much or takes too long; whatever it started ends with it.
+fn watch(running: Running, timeout: Duration) -> Result<Ended, String> {
+    let mut said = Ended::default();
+    let ended = running.follow(
+        Some(Instant::now() + timeout),
+        |error| format!("bash cannot be watched: {error}"),
+        |stream, bytes| {
+            let into = if stream == Stream::Out { &mut said.stdout } else { &mut said.stderr };
+            if into.len() + bytes.len() > MAX_OUTPUT {
+                return Err(format!("it says more than {} MiB", MAX_OUTPUT >> 20));
+            }
+            into.extend_from_slice(bytes);
+            Ok(())
+        },
+    )?;
+    match ended {
+        sandbox::Ended::Code(_) => Ok(said),
+        sandbox::Ended::TimedOut => Err(format!("it took longer than {timeout:?}")),
     }
 }
 

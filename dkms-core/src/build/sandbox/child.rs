@@ -1,102 +1,134 @@
-//! The two confined processes: `outer` leaves the namespaces and mounts, `init` is the first process of the new pid
-//! namespace, drops to the build user, runs the command and reaps.
+//! The confined processes. `outer` reads what is to be done, leaves the namespaces, sets up what the command may see, and
+//! ends everything below it when the command has ended or nobody holds its standard input any more. `init` is the first
+//! process of the new pid namespace: it gives up what root can do, runs the command as the build user, and reaps.
+//! Where namespaces are refused, `outer` runs the command itself.
 
-use std::ffi::OsStr;
+use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
-use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::process::{Pid, Signal, WaitOptions};
-use rustix::thread::UnshareFlags;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
-use super::{INIT, Spec};
+use super::spec::{Spec, in_memory};
+use super::{INIT, view};
 
 /// The code that a confined process ends with when it could not even start the command.
 const COULD_NOT_START: i32 = 125;
 
-pub(super) fn outer(spec: Option<&OsStr>) -> i32 {
-    finish(
-        "confine",
-        spec.ok_or_else(no_spec).and_then(|text| {
-            let spec = parse(text)?;
-            die_with_parent()?;
-            crate::sys::unshare(
-                UnshareFlags::NEWNS
-                    | UnshareFlags::NEWPID
-                    | UnshareFlags::NEWNET
-                    | UnshareFlags::NEWIPC
-                    | UnshareFlags::NEWUTS,
-            )?;
-            mount_all(&spec)?;
-            Command::new("/proc/self/exe").arg(INIT).arg(text).status()
-        }),
-    )
+/// What a build as root keeps, for files of others in its own folder (as tar makes them); all else is read-only for it.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN.union(CapabilitySet::FOWNER).union(CapabilitySet::DAC_OVERRIDE);
+
+pub(super) fn outer() -> i32 {
+    finish("confine", confine())
 }
 
-pub(super) fn init(spec: Option<&OsStr>) -> i32 {
-    finish(
-        "start",
-        spec.ok_or_else(no_spec).and_then(|text| {
-            let spec = parse(text)?;
-            die_with_parent()?;
-            // The new pid namespace needs a /proc of its own; a read-only parent's may forbid it, and then the old one stays.
-            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-            if rustix::mount::mount("proc", "/proc", "proc", flags, None).is_err() {
-                hide(Path::new("/proc"))?;
-            }
-            rustix::thread::set_no_new_privs(true)?;
-            let mut command = Command::new(&spec.program);
-            command.args(&spec.args).current_dir(&spec.cwd);
-            if let Some(user) = &spec.user {
-                command.uid(user.uid).gid(user.gid);
-            }
-            let child = command.spawn()?;
-            reap_until(Pid::from_child(&child))
-        }),
-    )
+pub(super) fn init() -> i32 {
+    finish("start", begin())
 }
 
-fn parse(text: &OsStr) -> io::Result<Spec> {
-    serde_json::from_slice(text.as_encoded_bytes()).map_err(io::Error::other)
-}
-
-fn no_spec() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "started without a job")
-}
-
-fn die_with_parent() -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    Ok(())
-}
-
-fn mount_all(spec: &Spec) -> io::Result<()> {
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    for place in spec.hidden.iter().filter(|p| p.exists()) {
-        hide(place)?;
-    }
-    for (what, place) in &spec.binds {
-        rustix::mount::mount_bind(what, place)?;
-    }
-    // A tree that lives below /tmp, as tests have it, must stay in sight.
-    let needed = |p: &Path| spec.cwd.starts_with(p) || spec.binds.iter().any(|(_, place)| place.starts_with(p));
-    for place in spec.private.iter().filter(|p| p.is_dir() && !needed(p)) {
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        let data = c"mode=1777,size=50%";
-        rustix::mount::mount("tmpfs", place, "tmpfs", flags, Some(data))?;
-    }
-    Ok(())
-}
-
-/// An empty folder over a folder, an empty file over a file.
-fn hide(place: &Path) -> io::Result<()> {
-    if place.is_dir() {
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
-        rustix::mount::mount("tmpfs", place, "tmpfs", flags, Some(c"mode=755,size=4k"))?;
+fn confine() -> io::Result<ExitStatus> {
+    let (spec, input) = Spec::receive(&mut io::stdin().lock())?;
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let mut command = if spec.isolated {
+        let mut namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+        namespaces.set(UnshareFlags::NEWNET, !spec.network);
+        crate::sys::unshare(namespaces)?;
+        view::enter(&spec)?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(INIT).stdin(in_memory(|file| spec.send(&input, file))?);
+        command
     } else {
-        rustix::mount::mount_bind("/dev/null", place)?;
+        drop_capabilities()?;
+        command(&spec, &input)?
+    };
+    let child = command.spawn()?;
+    let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    let stdin = io::stdin();
+    loop {
+        // An end of ours closed at the other side is told whether asked for or not.
+        let mut fds = [PollFd::new(&ended, PollFlags::IN), PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::empty())];
+        match poll(&mut fds, None) {
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    end_children(Pid::from_child(&child))
+}
+
+/// Ends whatever runs below this process, orphans included, since those are its children too. Gives how `child` ended.
+fn end_children(child: Pid) -> io::Result<ExitStatus> {
+    let mut ended = None;
+    loop {
+        let list = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        let mut pids: Vec<Pid> = list.split_whitespace().filter_map(|p| Pid::from_raw(p.parse().ok()?)).collect();
+        if ended.is_none() && !pids.contains(&child) {
+            pids.push(child);
+        }
+        if pids.is_empty() {
+            return ended.ok_or_else(|| io::Error::other("it ended unseen"));
+        }
+        for pid in pids {
+            // What has ended already keeps its own code.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == child => ended = Some(ExitStatus::from_raw(status.as_raw())),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return ended.ok_or_else(|| io::Error::other("it ended unseen")),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn begin() -> io::Result<ExitStatus> {
+    let (spec, input) = Spec::receive(&mut io::stdin().lock())?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    rustix::mount::mount("proc", "/proc", "proc", flags, None)?;
+    drop_capabilities()?;
+    let child = command(&spec, &input)?.spawn()?;
+    reap_until(Pid::from_child(&child))
+}
+
+fn command(spec: &Spec, input: &[u8]) -> io::Result<Command> {
+    let mut command = Command::new(&spec.program);
+    command.args(&spec.args).current_dir(&spec.cwd);
+    match spec.input {
+        Some(_) => command.stdin(in_memory(|file| io::Write::write_all(file, input))?),
+        None => command.stdin(Stdio::null()),
+    };
+    if let Some(user) = &spec.user {
+        command.uid(user.uid).gid(user.gid);
+    }
+    crate::sys::start_harmless(&mut command);
+    Ok(command)
+}
+
+/// What this process starts, as root too, has no more than [`KEPT`].
+fn drop_capabilities() -> io::Result<()> {
+    for capability in (0..64).map(|n| CapabilitySet::from_bits_retain(1 << n)) {
+        if KEPT.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Past the last one; or never had the right to.
+            Err(Errno::INVAL | Errno::PERM) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let now = rustix::thread::capabilities(None)?;
+    rustix::thread::set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..now })?;
+    // Kernels before 4.3 have none.
+    let _ = rustix::thread::clear_ambient_capability_set();
     Ok(())
 }
 
@@ -105,8 +137,7 @@ fn reap_until(child: Pid) -> io::Result<ExitStatus> {
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == child => return Ok(ExitStatus::from_raw(status.as_raw())),
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }

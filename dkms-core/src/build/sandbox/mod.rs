@@ -1,27 +1,30 @@
 //! Runs a driver's own code (dkms.conf, patches, scripts, make) apart from the system (design.md, decision 6).
 //!
-//! The program starts itself again (`/proc/self/exe`) with a [`Spec`]; that process leaves its namespaces, mounts what
-//! the job may see, and starts a first process of a new pid namespace, which drops to the build user and runs the
-//! command. When any link of that chain dies, the kernel ends everything below it.
+//! The program starts itself again (`/proc/self/exe`) and says over its standard input what is to be done; that process
+//! leaves its namespaces, mounts what the job may see, and starts a first process of a new pid namespace, which gives up
+//! what root can do and runs the command as the build user. The standard input stays open as a lifeline: when it closes,
+//! because we ask for it or are gone, everything below ends.
 //!
 //! A program that uses this calls [`enter_if_asked`] first thing in `main`. Where it did not, or where namespaces are
-//! refused, the command runs as the build user alone ([`Strength::UserOnly`]).
+//! refused, the command runs as the build user alone ([`Strength::UserOnly`]): without a way to new privileges, and ended
+//! with what it started, orphans included where the program can be its own launcher.
 
 mod child;
 mod running;
+mod spec;
+mod view;
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
-
 use crate::host::users::User;
 
-pub use running::{Ended, Running, kill_running};
+pub use running::{Ended, Running, Stream, kill_running};
+use spec::{Spec, in_memory};
 
 /// How well a command is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,25 +35,11 @@ pub enum Strength {
     UserOnly,
 }
 
-/// What a confined process is to do; travels to it as JSON in its arguments.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Spec {
-    program: String,
-    args: Vec<String>,
-    cwd: PathBuf,
-    user: Option<User>,
-    /// Folders to bind over others: (what, where).
-    binds: Vec<(PathBuf, PathBuf)>,
-    /// Folders hidden behind an empty, private one.
-    private: Vec<PathBuf>,
-    /// Folders and files that are out of sight.
-    hidden: Vec<PathBuf>,
-}
-
 /// A command to confine.
 #[derive(Debug, Clone)]
 pub struct Confined {
     spec: Spec,
+    input: Vec<u8>,
     env: Vec<(OsString, OsString)>,
 }
 
@@ -63,12 +52,11 @@ static LAUNCHER: OnceLock<()> = OnceLock::new();
 /// Becomes a confined process when the program was started as one; returns in every other case. To be called first
 /// thing in `main`, before threads exist.
 pub fn enter_if_asked() {
-    let mut args = std::env::args_os().skip(1);
-    let role = args.next();
+    let role = std::env::args_os().nth(1);
     let role = role.as_deref().and_then(OsStr::to_str);
     match role {
-        Some(OUTER) => std::process::exit(child::outer(args.next().as_deref())),
-        Some(INIT) => std::process::exit(child::init(args.next().as_deref())),
+        Some(OUTER) => std::process::exit(child::outer()),
+        Some(INIT) => std::process::exit(child::init()),
         _ => {
             LAUNCHER.get_or_init(|| ());
         }
@@ -83,19 +71,24 @@ pub fn strength() -> Strength {
         if LAUNCHER.get().is_none() {
             return Strength::UserOnly;
         }
-        let probe = Confined::new("/", "true", [""; 0]).namespaced().stdin(Stdio::null()).output();
-        match probe {
-            Ok(output) if output.status.success() => Strength::Namespaces,
-            Ok(output) => {
-                let why = String::from_utf8_lossy(&output.stderr);
-                tracing::warn!("builds run without namespaces here: {}", why.trim());
-                Strength::UserOnly
-            }
-            Err(error) => {
-                tracing::warn!("builds run without namespaces here: {error}");
-                Strength::UserOnly
-            }
-        }
+        let mut said = Vec::new();
+        let probe = Confined::new("/", "true", [""; 0]).start(Strength::Namespaces, false).and_then(|running| {
+            running.follow(
+                None,
+                |e| e,
+                |_, bytes| {
+                    said.extend_from_slice(bytes);
+                    Ok(())
+                },
+            )
+        });
+        let why = match probe {
+            Ok(Ended::Code(0)) => return Strength::Namespaces,
+            Ok(_) => String::from_utf8_lossy(&said).trim().to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!("driver code runs without namespaces of its own here: {why}");
+        Strength::UserOnly
     })
 }
 
@@ -111,21 +104,11 @@ impl Confined {
                 program: program.into(),
                 args: args.into_iter().map(Into::into).collect(),
                 cwd: cwd.into(),
-                user: None,
-                binds: Vec::new(),
-                private: ["/tmp", "/var/tmp", "/dev/shm"].map(PathBuf::from).to_vec(),
-                hidden: [
-                    "/root",
-                    "/home",
-                    "/var/lib/dkms/mok.key",
-                    "/var/lib/shim-signed",
-                    "/etc/shadow",
-                    "/etc/gshadow",
-                ]
-                .map(PathBuf::from)
-                .to_vec(),
+                hidden: HIDDEN.iter().map(PathBuf::from).collect(),
+                ..Spec::default()
             },
-            env: Vec::new(),
+            input: Vec::new(),
+            env: vec![("HOME".into(), "/nonexistent".into()), ("LC_ALL".into(), "C".into())],
         }
     }
 
@@ -136,62 +119,119 @@ impl Confined {
         self
     }
 
-    /// Shows folder `what` at `place`.
+    /// Shows folder `what` at `place`, writable.
     #[must_use]
     pub fn bind(mut self, what: &Path, place: &Path) -> Self {
         self.spec.binds.push((what.to_owned(), place.to_owned()));
         self
     }
 
-    /// Adds a variable; nothing of our own environment is passed on but PATH.
+    /// Keeps a folder or file in sight, read-only, wherever it lies: home folders, /tmp and /run are empty otherwise.
+    #[must_use]
+    pub fn show(mut self, what: impl Into<PathBuf>) -> Self {
+        self.spec.shown.push(what.into());
+        self
+    }
+
+    /// Takes a folder or file out of sight.
+    #[must_use]
+    pub fn hide(mut self, what: impl Into<PathBuf>) -> Self {
+        self.spec.hidden.push(what.into());
+        self
+    }
+
+    /// Lets it use the network.
+    #[must_use]
+    pub fn network(mut self, allowed: bool) -> Self {
+        self.spec.network = allowed;
+        if allowed { self.show("/run/systemd/resolve") } else { self }
+    }
+
+    /// What it reads on its standard input; there is nothing to read otherwise.
+    #[must_use]
+    pub fn input(mut self, bytes: Vec<u8>) -> Self {
+        self.spec.input = Some(bytes.len());
+        self.input = bytes;
+        self
+    }
+
+    /// Sets a variable; nothing of our own environment is passed on but PATH.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Starts it, confined as well as this machine can, in its own process group, without input; both its outputs
-    /// arrive at the returned reader.
+    /// Takes a variable away that it would have.
+    #[must_use]
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.env.retain(|(n, _)| n != name);
+        self
+    }
+
+    /// Starts it, confined as well as this machine can, in its own process group; both its outputs are one.
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub fn spawn(&self) -> io::Result<(Running, io::PipeReader)> {
-        let (reader, writer) = io::pipe()?;
-        let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        Ok((Running::start(&mut command)?, reader))
+    pub fn spawn(&self) -> io::Result<Running> {
+        self.start(strength(), false)
     }
 
-    fn command(&self) -> Command {
-        match strength() {
-            Strength::Namespaces => self.namespaced(),
-            Strength::UserOnly => self.plain(),
-        }
+    /// As [`Confined::spawn`], with its two outputs apart.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn spawn_apart(&self) -> io::Result<Running> {
+        self.start(strength(), true)
     }
 
-    fn namespaced(&self) -> Command {
-        let mut command = Command::new("/proc/self/exe");
-        // A Spec is strings and lists of them: it always serialises.
-        command.arg(OUTER).arg(serde_json::to_string(&self.spec).unwrap_or_default());
-        self.finish(command)
+    fn start(&self, strength: Strength, apart: bool) -> io::Result<Running> {
+        let mut command = if LAUNCHER.get().is_some() { launcher() } else { self.plain()? };
+        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        command.env_clear().env("PATH", path).envs(self.env.iter().map(|(n, v)| (n, v))).process_group(0);
+        let outputs = connect(&mut command, apart)?;
+        let spec = Spec { isolated: strength == Strength::Namespaces, ..self.spec.clone() };
+        Running::start(&mut command, outputs, LAUNCHER.get().map(|()| (&spec, self.input.as_slice())))
     }
 
-    fn plain(&self) -> Command {
+    /// Without a launcher, in a program that cannot be its own.
+    fn plain(&self) -> io::Result<Command> {
         let mut command = Command::new(&self.spec.program);
         command.args(&self.spec.args).current_dir(&self.spec.cwd);
+        match self.spec.input {
+            Some(_) => command.stdin(in_memory(|file| io::Write::write_all(file, &self.input))?),
+            None => command.stdin(Stdio::null()),
+        };
         if let Some(user) = &self.spec.user {
             command.uid(user.uid).gid(user.gid);
         }
-        self.finish(command)
-    }
-
-    fn finish(&self, mut command: Command) -> Command {
-        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-        command.env_clear().env("PATH", path).env("HOME", "/nonexistent").env("LC_ALL", "C");
-        command.envs(self.env.iter().map(|(n, v)| (n, v))).process_group(0);
-        command
+        crate::sys::start_harmless(&mut command);
+        Ok(command)
     }
 }
+
+fn launcher() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(OUTER).stdin(Stdio::piped());
+    command
+}
+
+fn connect(command: &mut Command, apart: bool) -> io::Result<Vec<(Stream, PipeReader)>> {
+    let (reader, writer) = io::pipe()?;
+    let mut outputs = vec![(Stream::Out, reader)];
+    if apart {
+        let (reader, writer) = io::pipe()?;
+        outputs.push((Stream::Err, reader));
+        command.stderr(writer);
+    } else {
+        command.stderr(writer.try_clone()?);
+    }
+    command.stdout(writer);
+    Ok(outputs)
+}
+
+/// What no build may see, whatever its caller says.
+const HIDDEN: &[&str] = &["/var/lib/dkms/mok.key", "/var/lib/shim-signed", "/etc/shadow", "/etc/gshadow"];
 
 /// Where programs are looked for when we were started without PATH, as by a kernel's own hooks.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

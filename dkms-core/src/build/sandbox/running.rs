@@ -1,125 +1,273 @@
-//! A confined command under way: its whole process group ends on demand, at its time limit, and with us.
+//! A confined command under way: everything it started ends on demand, at its deadline, and with us.
 
-use std::collections::BTreeSet;
-use std::io;
+use std::collections::BTreeMap;
+use std::io::{self, PipeReader, Read as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, Command};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::process::{Child, ChildStdin, Command};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use rustix::process::{Pid, Signal};
+use super::spec::Spec;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
-/// The process groups that run now.
-static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+/// The commands that run now, by process group.
+static RUNNING: Mutex<BTreeMap<i32, Arc<Hold>>> = Mutex::new(BTreeMap::new());
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// With this code; 128 + N when signal N ended it, as a shell says it.
     Code(i32),
-    /// It ran past its limit and was killed.
+    /// It ran past its deadline and was killed.
     TimedOut,
 }
 
-/// A command under way. Dropping it kills it.
+/// Where output came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output; standard error too when both are one.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// How a command is ended.
+#[derive(Debug)]
+enum Hold {
+    /// Its launcher ends everything below it when this is closed, which our own end does as well.
+    Lifeline(Mutex<Option<ChildStdin>>),
+    /// It has no launcher: its process group is what can be reached.
+    Group(Pid),
+}
+
+impl Hold {
+    fn let_go(&self) {
+        match self {
+            Self::Lifeline(line) => drop(line.lock().unwrap_or_else(PoisonError::into_inner).take()),
+            // Gone already is what we want.
+            Self::Group(group) => drop(rustix::process::kill_process_group(*group, Signal::KILL)),
+        }
+    }
+}
+
+/// A command under way. Dropping it ends it, and waits until nothing of it runs.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    group: Pid,
-    timed_out: Arc<AtomicBool>,
-    /// Dropped to end the timer.
-    timer: Option<mpsc::Sender<()>>,
+    hold: Arc<Hold>,
+    outputs: Vec<(Stream, PipeReader)>,
 }
 
 impl Running {
-    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
-        let child = command.spawn()?;
+    /// `told`: what a launcher is to do, with the command's input; none where there is no launcher.
+    pub(super) fn start(
+        command: &mut Command,
+        outputs: Vec<(Stream, PipeReader)>,
+        told: Option<(&Spec, &[u8])>,
+    ) -> io::Result<Self> {
+        let mut child = command.spawn()?;
         let group = Pid::from_child(&child);
-        groups(|g| g.insert(group.as_raw_pid()));
-        Ok(Self { child, group, timed_out: Arc::default(), timer: None })
-    }
-
-    /// Kills the command should it still run after `limit`.
-    pub fn limit(&mut self, limit: Duration) {
-        let (timer, ended) = mpsc::channel::<()>();
-        let (group, timed_out) = (self.group, Arc::clone(&self.timed_out));
-        self.timer = Some(timer);
-        std::thread::spawn(move || {
-            if ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-                timed_out.store(true, Ordering::SeqCst);
-                kill_group(group);
+        let lifeline = told.and_then(|told| child.stdin.take().map(|line| (told, line)));
+        let mut heard = Ok(());
+        let hold = Arc::new(match lifeline {
+            Some(((spec, input), mut line)) => {
+                heard = spec.send(input, &mut line);
+                Hold::Lifeline(Mutex::new(Some(line)))
             }
+            None => Hold::Group(group),
         });
+        running(|r| r.insert(group.as_raw_pid(), Arc::clone(&hold)));
+        let started = Self { child, hold, outputs };
+        // A launcher that could not even listen says why on its output.
+        heard.or_else(|e| if e.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(e) })?;
+        Ok(started)
     }
 
-    /// Waits for its end. Its output has to be read meanwhile.
+    /// Gives each piece of output to `take` until the command has ended; what it left behind in the background ends with
+    /// it, whether or not that holds the output open. An error of `take` ends it too.
     ///
     /// # Errors
-    /// The system's own.
-    pub fn wait(mut self) -> io::Result<Ended> {
-        let status = self.child.wait()?;
-        self.timer = None;
-        if self.timed_out.load(Ordering::SeqCst) {
+    /// `take`'s own; the system's own through `system`.
+    pub fn follow<E>(
+        mut self,
+        deadline: Option<Instant>,
+        system: impl Fn(io::Error) -> E,
+        mut take: impl FnMut(Stream, &[u8]) -> Result<(), E>,
+    ) -> Result<Ended, E> {
+        let ended = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).map_err(|e| system(e.into()))?;
+        for (_, output) in &self.outputs {
+            rustix::io::ioctl_fionbio(output.as_fd(), true).map_err(|e| system(e.into()))?;
+        }
+        let mut timed_out = false;
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                timed_out = true;
+                break;
+            }
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut fds = vec![PollFd::new(&ended, PollFlags::IN)];
+            fds.extend(self.outputs.iter().map(|(_, output)| PollFd::new(output, PollFlags::IN)));
+            match poll(&mut fds, left.as_ref()) {
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(system(error.into())),
+            }
+            let over = fds.first().is_some_and(|fd| !fd.revents().is_empty());
+            if over {
+                break;
+            }
+            drop(fds);
+            self.read(&system, &mut take, 1)?;
+        }
+        self.hold.let_go();
+        let status = self.child.wait().map_err(&system)?;
+        // The pipe's own size bounds what is still there once nobody writes; a process out of our reach may go on.
+        self.read(&system, &mut take, 64)?;
+        if timed_out {
             return Ok(Ended::TimedOut);
         }
         Ok(Ended::Code(status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1)))
+    }
+
+    /// Takes what is there now, at most `rounds` chunks of each stream; forgets those that are at their end.
+    fn read<E>(
+        &mut self,
+        system: &impl Fn(io::Error) -> E,
+        take: &mut impl FnMut(Stream, &[u8]) -> Result<(), E>,
+        rounds: usize,
+    ) -> Result<(), E> {
+        let mut chunk = [0; 16 << 10];
+        let mut failed = None;
+        self.outputs.retain_mut(|(stream, output)| {
+            for _ in 0..rounds {
+                match output.read(&mut chunk) {
+                    Ok(0) => return false,
+                    Ok(n) => {
+                        if let Err(error) = take(*stream, chunk.get(..n).unwrap_or_default()) {
+                            failed.get_or_insert(error);
+                            return false;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                    Err(error) => {
+                        failed.get_or_insert(system(error));
+                        return false;
+                    }
+                }
+            }
+            true
+        });
+        failed.map_or(Ok(()), Err)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.timer = None;
-        // What the command left behind in its group ends with it.
-        kill_group(self.group);
+        self.hold.let_go();
+        let group = Pid::from_child(&self.child).as_raw_pid();
         let _ = self.child.wait();
-        groups(|g| g.remove(&self.group.as_raw_pid()));
+        running(|r| r.remove(&group));
     }
 }
 
-/// Kills every confined command of this process: for a worker whose daemon died or which was canceled.
+/// Ends every confined command of this process: for a worker whose daemon died or which was canceled.
 pub fn kill_running() {
-    for raw in groups(std::mem::take) {
-        if let Some(group) = Pid::from_raw(raw) {
-            kill_group(group);
-        }
+    for hold in running(std::mem::take).into_values() {
+        hold.let_go();
     }
 }
 
-fn kill_group(group: Pid) {
-    // Gone already is what we want.
-    let _ = rustix::process::kill_process_group(group, Signal::KILL);
-}
-
-fn groups<T>(with: impl FnOnce(&mut BTreeSet<i32>) -> T) -> T {
-    with(&mut GROUPS.lock().unwrap_or_else(PoisonError::into_inner))
+fn running<T>(with: impl FnOnce(&mut BTreeMap<i32, Arc<Hold>>) -> T) -> T {
+    with(&mut RUNNING.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Confined;
     use super::*;
-    use std::io::Read as _;
+    use std::time::Duration;
 
     fn run(script: &str, limit: Option<Duration>) -> (String, Ended) {
-        let (mut running, mut reader) = Confined::new("/", "sh", ["-c", script]).spawn().unwrap();
-        if let Some(limit) = limit {
-            running.limit(limit);
-        }
-        let mut text = String::new();
-        reader.read_to_string(&mut text).unwrap();
-        (text, running.wait().unwrap())
+        let running = Confined::new("/", "sh", ["-c", script]).spawn().unwrap();
+        let mut text = Vec::new();
+        let ended = running
+            .follow(
+                limit.map(|limit| Instant::now() + limit),
+                |e| e,
+                |_, bytes| {
+                    text.extend_from_slice(bytes);
+                    Ok(())
+                },
+            )
+            .unwrap();
+        (String::from_utf8(text).unwrap(), ended)
     }
 
     #[test]
     fn both_outputs_arrive_and_the_code_is_kept() {
         assert_eq!(run("echo out; echo err >&2; exit 7", None), ("out\nerr\n".into(), Ended::Code(7)));
         assert_eq!(run("kill -9 $$", None).1, Ended::Code(137));
+        assert_eq!(run("head -c 300000 /dev/zero | tr '\\0' x", None).0.len(), 300_000);
+    }
+
+    #[test]
+    fn both_outputs_can_be_told_apart() {
+        let running = Confined::new("/", "sh", ["-c", "echo out; echo err >&2"]).spawn_apart().unwrap();
+        let mut said = Vec::new();
+        running
+            .follow(
+                None,
+                |e| e,
+                |stream, bytes| {
+                    said.push((stream, bytes.to_vec()));
+                    Ok(())
+                },
+            )
+            .unwrap();
+        said.sort_by_key(|(stream, _)| *stream == Stream::Err);
+        assert_eq!(said, [(Stream::Out, b"out\n".to_vec()), (Stream::Err, b"err\n".to_vec())]);
     }
 
     #[test]
     fn a_limit_ends_the_command_and_what_it_started() {
-        // The child in the background holds the pipe open: reading ends only when it is gone too.
         assert_eq!(run("sleep 1000 & sleep 1000", Some(Duration::from_millis(50))).1, Ended::TimedOut);
+    }
+
+    #[test]
+    fn what_holds_the_output_open_does_not_hold_us_up() {
+        // In a session of its own, it is out of reach of the command's process group.
+        let (text, ended) = run("setsid sleep 20 & echo $!", None);
+        assert_eq!(ended, Ended::Code(0));
+        let left: i32 = text.trim().parse().unwrap();
+        let _ = rustix::process::kill_process(Pid::from_raw(left).unwrap(), Signal::KILL);
+    }
+
+    #[test]
+    fn an_error_of_the_reader_ends_it() {
+        let running = Confined::new("/", "sh", ["-c", "echo x; sleep 1000"]).spawn().unwrap();
+        let failed = running.follow(None, |e| e, |_, _| Err(io::Error::other("full"))).unwrap_err();
+        assert_eq!(failed.to_string(), "full");
+    }
+
+    #[test]
+    fn it_has_the_input_it_was_given_and_no_new_privileges() {
+        let script = "cat; grep -c 'NoNewPrivs:.1' /proc/self/status";
+        let running = Confined::new("/", "sh", ["-c", script]).input(b"hello\n".to_vec()).spawn().unwrap();
+        let mut text = Vec::new();
+        running
+            .follow(
+                None,
+                |e| e,
+                |_, bytes| {
+                    text.extend_from_slice(bytes);
+                    Ok(())
+                },
+            )
+            .unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), "hello\n1\n");
     }
 }

@@ -1,0 +1,287 @@
+//! The sandbox with real namespaces, as root; without them and as somebody else, too. A program of its own, because a
+//! confined process is the program itself, started again.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "a test program")]
+
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use dkms_core::build::sandbox::{self, Confined, Ended, Strength};
+use dkms_core::build::workspace::Workspace;
+use dkms_core::conf::{ConfFile, EvalInput, Evaluator};
+use dkms_core::host::users::User;
+use dkms_core::layout::Layout;
+use dkms_core::model::{KernelId, PackageId};
+
+/// The argument with which this program runs itself as somebody who may not have namespaces.
+const UNPRIVILEGED: &str = "unprivileged";
+
+fn main() {
+    sandbox::enter_if_asked();
+    if std::env::args().nth(1).as_deref() == Some(UNPRIVILEGED) {
+        assert_eq!(sandbox::strength(), Strength::UserOnly);
+        run("nothing_of_it_is_left", nothing_of_it_is_left);
+        run("its_own_code_and_output_arrive", its_own_code_and_output_arrive);
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: every test of the sandbox; only root can make one. Run: sudo -E cargo test --test sandbox");
+        return;
+    }
+    run("without_namespaces", without_namespaces);
+    if sandbox::strength() != Strength::Namespaces {
+        eprintln!("SKIPPED: the tests of the sandbox's namespaces; this machine refuses them");
+        return;
+    }
+    for (name, test) in [
+        ("its_own_code_and_output_arrive", its_own_code_and_output_arrive as fn()),
+        ("nothing_of_it_is_left", nothing_of_it_is_left),
+        ("the_network_is_refused", the_network_is_refused),
+        ("the_system_is_read_only_for_root_too", the_system_is_read_only_for_root_too),
+        ("root_has_no_capabilities_that_count", root_has_no_capabilities_that_count),
+        ("a_key_is_out_of_sight", a_key_is_out_of_sight),
+        ("services_and_homes_are_out_of_sight", services_and_homes_are_out_of_sight),
+        ("tmp_is_its_own", tmp_is_its_own),
+        ("only_its_own_build_folder_is_there", only_its_own_build_folder_is_there),
+        ("a_failed_builds_log_leads_nowhere", a_failed_builds_log_leads_nowhere),
+        ("dkms_conf_is_evaluated_apart", dkms_conf_is_evaluated_apart),
+        ("what_lies_below_dev_can_be_shown", what_lies_below_dev_can_be_shown),
+        ("a_place_that_is_not_there_can_be_shown", a_place_that_is_not_there_can_be_shown),
+    ] {
+        run(name, test);
+    }
+}
+
+fn run(name: &str, test: fn()) {
+    test();
+    println!("test {name} ... ok");
+}
+
+fn nobody() -> User {
+    User { name: "nobody".into(), uid: 65534, gid: 65534 }
+}
+
+fn sh(script: &str) -> Confined {
+    Confined::new("/", "bash", ["-c", script])
+}
+
+fn told(confined: &Confined) -> (Ended, String) {
+    let mut text = Vec::new();
+    let ended = confined
+        .spawn()
+        .unwrap()
+        .follow(
+            Some(Instant::now() + Duration::from_secs(60)),
+            |error| error,
+            |_, bytes| {
+                text.extend_from_slice(bytes);
+                Ok(())
+            },
+        )
+        .unwrap();
+    (ended, String::from_utf8_lossy(&text).into_owned())
+}
+
+fn says(confined: &Confined) -> String {
+    let (ended, text) = told(confined);
+    assert_eq!(ended, Ended::Code(0), "{text}");
+    text
+}
+
+/// Runs part of these tests as a user that has no namespaces to give.
+fn without_namespaces() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("sandbox");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let status = Command::new(&program).arg(UNPRIVILEGED).uid(65534).gid(65534).current_dir("/").status().unwrap();
+    assert!(status.success());
+}
+
+fn its_own_code_and_output_arrive() {
+    let (ended, text) = told(&sh("cat; exit 7").input(vec![b'x'; 200_000]));
+    assert_eq!((ended, text.len()), (Ended::Code(7), 200_000));
+    assert_eq!(told(&sh("kill -9 $$")).0, Ended::Code(137));
+    let large = format!(": {}; echo done", "x".repeat(120_000));
+    assert_eq!(says(&sh(&large)), "done\n");
+}
+
+/// A process that left the command's session and lets go of its output.
+fn nothing_of_it_is_left() {
+    let mark = format!("1000{}", std::process::id());
+    let started = format!("(setsid sleep {mark} >/dev/null 2>&1 &) ; setsid sleep {mark} & sleep 0");
+    says(&sh(&started));
+    assert!(!runs(&mark), "it outlived its command");
+    let running = sh(&format!("{started}; echo ready; sleep 1000")).spawn().unwrap();
+    let ended = running.follow(Some(Instant::now() + Duration::from_millis(500)), |e| e, |_, _| Ok(()));
+    assert_eq!(ended.unwrap(), Ended::TimedOut);
+    assert!(!runs(&mark), "it outlived the time limit");
+}
+
+fn runs(mark: &str) -> bool {
+    fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        fs::read(process.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(mark))
+    })
+}
+
+fn the_network_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}", listener.local_addr().unwrap().port());
+    assert_ne!(told(&sh(&script)).0, Ended::Code(0));
+    says(&sh(&script).network(true));
+}
+
+fn the_system_is_read_only_for_root_too() {
+    let probe = "/etc/dkmsd-sandbox-test";
+    for place in [probe, "/usr/dkmsd-sandbox-test", "/dev/dkmsd-sandbox-test", "/proc/sys/kernel/core_pattern"] {
+        let (ended, text) = told(&sh(&format!("echo x > {place}")));
+        assert!(ended != Ended::Code(0) && text.contains("Read-only"), "{place}: {ended:?} {text}");
+    }
+    assert!(!Path::new(probe).exists());
+    says(&sh("echo x > /dev/null; read -r line < <(echo /dev/fd works); [[ $line ]]"));
+    let (ended, text) = told(&sh("mount -o remount,rw,bind / || umount /tmp"));
+    assert_ne!(ended, Ended::Code(0), "{text}");
+}
+
+fn root_has_no_capabilities_that_count() {
+    let script = "grep -E '^(CapEff|NoNewPrivs)' /proc/self/status";
+    assert_eq!(says(&sh(script)), "CapEff:\t000000000000000b\nNoNewPrivs:\t1\n");
+    assert_eq!(says(&sh(script).user(Some(&nobody()))), "CapEff:\t0000000000000000\nNoNewPrivs:\t1\n");
+    assert_eq!(says(&sh("compgen -G '/dev/[sv]d*' || true")), "");
+}
+
+fn a_key_is_out_of_sight() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("my.key");
+    fs::write(&key, "secret").unwrap();
+    let look = sh(&format!("cat {}", key.display())).show(folder.path());
+    assert_eq!(says(&look), "secret");
+    assert_eq!(says(&look.hide(&key)), "");
+}
+
+fn services_and_homes_are_out_of_sight() {
+    assert_eq!(says(&sh("ls -A /root /home /run | grep -v ':$' | grep . || true")), "");
+    let (ended, text) = told(&sh("echo x > /root/x"));
+    assert!(ended != Ended::Code(0) && text.contains("Read-only"), "{text}");
+}
+
+fn tmp_is_its_own() {
+    let ours = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    let theirs = format!("/tmp/dkmsd-sandbox-{}", std::process::id());
+    says(&sh(&format!("[[ ! -e {} ]] && echo x > {theirs}", ours.path().display())).user(Some(&nobody())));
+    assert!(!Path::new(&theirs).exists());
+}
+
+fn what_lies_below_dev_can_be_shown() {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::write(folder.path().join("a"), "there").unwrap();
+    let script = format!("cd {}; cat a; ! echo x 2>/dev/null > b", folder.path().display());
+    assert_eq!(says(&sh(&script).show(folder.path())), "there");
+}
+
+fn dkms_conf_is_evaluated_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (mark, theirs) = (format!("2000{}", std::process::id()), format!("/tmp/dkmsd-conf-{}", std::process::id()));
+    let text = format!(
+        "(setsid sleep {mark} >/dev/null 2>&1 &)\necho x > {theirs}\n\
+         MAKE[0]=\"by-$UID-$(id -u) $(exec 3<>/dev/tcp/127.0.0.1/{port} && echo net) $(ls -A /home /run/ | wc -w)\"\n"
+    );
+    let kernel = KernelId::new("6.1", "x86_64").unwrap();
+    let files = [ConfFile { path: "/usr/src/a-1/dkms.conf".into(), text: text.into_bytes() }];
+    let values = Evaluator::new(&Layout::default())
+        .evaluate(&EvalInput {
+            files: &files,
+            directives: &[],
+            kernel: &kernel,
+            module: None,
+            module_version: None,
+            kernel_source_dir: Path::new("/"),
+            dkms_tree: Path::new("/"),
+            source_tree: Path::new("/"),
+            install_tree: Path::new("/"),
+            parallel_jobs: 1,
+        })
+        .unwrap();
+    let values = format!("{values:?}");
+    assert!(values.contains("by-") && !values.contains("by-0") && !values.contains("net"), "{values}");
+    assert!(!runs(&mark) && !Path::new(&theirs).exists());
+}
+
+struct Package {
+    _root: tempfile::TempDir,
+    layout: Layout,
+    package: PackageId,
+    source: PathBuf,
+}
+
+impl Package {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
+        let layout = Layout::under(root.path());
+        let source = root.path().join("usr/src/a-1");
+        fs::create_dir_all(&source).unwrap();
+        fs::write(source.join("a.c"), "int a;\n").unwrap();
+        Self { layout, package: PackageId::new("a", "1").unwrap(), source, _root: root }
+    }
+
+    fn workspace(&self) -> Workspace {
+        Workspace::prepare(&self.layout, &self.package, &self.source, None, Some(&nobody())).unwrap()
+    }
+
+    fn sh(&self, workspace: &Workspace, script: &str) -> Confined {
+        let (what, place) = workspace.bind().unwrap();
+        Confined::new(workspace.classic(), "bash", ["-c", script])
+            .user(Some(&nobody()))
+            .show(self.layout.root())
+            .bind(what, place)
+    }
+}
+
+fn only_its_own_build_folder_is_there() {
+    let package = Package::new();
+    let (one, other) = (package.workspace(), package.workspace());
+    says(&package.sh(&one, "echo mine >> a.c; mkdir sub; echo x > made"));
+    assert!(one.folder().join("made").exists());
+    assert!(!other.folder().join("made").exists());
+    let others = other.folder().join("a.c");
+    let (ended, text) = told(&package.sh(&one, &format!("cat {0} || echo x > {0}", others.display())));
+    assert!(ended != Ended::Code(0) && text.contains("Permission denied"), "{text}");
+    assert_eq!(fs::read_to_string(others).unwrap(), "int a;\n");
+}
+
+fn a_failed_builds_log_leads_nowhere() {
+    let package = Package::new();
+    let log = package.layout.root().join("log");
+    fs::write(&log, "it failed").unwrap();
+    let victim = package.layout.root().join("victim");
+    for trap in [format!("ln -s {} make.log", victim.display()), "mkfifo make.log".into()] {
+        let workspace = package.workspace();
+        says(&package.sh(&workspace, &trap));
+        let classic = workspace.classic().to_owned();
+        workspace.keep_failed(&log).unwrap();
+        assert!(!victim.exists());
+        assert_eq!(fs::read_to_string(classic.join("make.log")).unwrap(), "it failed");
+    }
+}
+
+fn a_place_that_is_not_there_can_be_shown() {
+    let package = Package::new();
+    let (kernel, what) = (package.layout.root().join("kernel"), package.layout.root().join("result"));
+    for folder in [&kernel, &what] {
+        fs::create_dir(folder).unwrap();
+    }
+    std::os::unix::fs::chown(&what, Some(65534), Some(65534)).unwrap();
+    let script = format!("echo x > {0}/arch/made && [[ $(ls -A {0}) == arch ]]", kernel.display());
+    fs::write(kernel.join("other"), "").unwrap();
+    says(
+        &sh(&script).user(Some(&nobody())).show(package.layout.root()).hide(&kernel).bind(&what, &kernel.join("arch")),
+    );
+    assert!(what.join("made").exists() && !kernel.join("arch").exists());
+}
