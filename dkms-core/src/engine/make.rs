@@ -12,6 +12,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
 use crate::fingerprint::Fingerprint;
 use crate::host::headers::{HeaderState, Headers};
+use crate::host::users::{self, User};
 use crate::model::{KernelId, PackageId};
 use crate::observe;
 use crate::tree::{self, Manifest};
@@ -114,6 +115,7 @@ impl Engine {
         };
         let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         let limit = self.settings.package(&package.name).timeout.unwrap_or(self.settings.daemon.build_timeout);
+        let user = self.builder(package)?;
         let order = Build {
             layout: &self.layout,
             settings: &self.settings,
@@ -123,13 +125,27 @@ impl Engine {
             recipe,
             source,
             headers,
-            user: self.user.as_ref(),
+            user: user.as_ref(),
             jobs: self.settings.parallel_jobs.unwrap_or(cpus),
             limit,
             inputs,
             make_keys: !self.in_chroot,
         };
         build::run(&order, sink)
+    }
+
+    /// Whom dkmsd.toml or this machine has build a package; none for root.
+    fn builder(&self, package: &PackageId) -> Result<Option<User>> {
+        let set = self.settings.package(&package.name).user;
+        match set.as_deref() {
+            None => Ok(self.user.clone()),
+            Some("root") => Ok(None),
+            Some(name) => users::named(&self.layout, name).map(Some).ok_or_else(|| Error::BadSettings {
+                path: self.layout.config_dir().join("dkmsd.toml"),
+                line: 1,
+                why: format!("[package.{}] names the user {name}, whom this machine does not know", package.name),
+            }),
+        }
     }
 
     fn ready_headers(&self, kernel: &KernelId) -> Result<Headers> {

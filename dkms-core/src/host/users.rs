@@ -18,7 +18,13 @@ pub struct User {
 /// The user `dkms`, where it exists (design.md, decision 6). Read from the root's own /etc/passwd: it is a system user.
 #[must_use]
 pub fn build_user(layout: &Layout) -> Option<User> {
-    find(&std::fs::read_to_string(layout.host("/etc/passwd")).ok()?, "dkms")
+    named(layout, "dkms")
+}
+
+/// A user by name.
+#[must_use]
+pub fn named(layout: &Layout, name: &str) -> Option<User> {
+    find(&std::fs::read_to_string(layout.host("/etc/passwd")).ok()?, name)
 }
 
 fn find(passwd: &str, name: &str) -> Option<User> {

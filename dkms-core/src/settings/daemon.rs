@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -29,9 +29,15 @@ impl Default for DaemonSettings {
     }
 }
 
-/// `[package.NAME]`: what one package needs that others do without.
+/// `[package.NAME]`: what one package may do that others may not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PackageSettings {
+    /// `network`: its build may use the network.
+    pub network: bool,
+    /// `user`: who builds it; the user `dkms` when none.
+    pub user: Option<String>,
+    /// `writable`: folders that its build may write, beside its own.
+    pub writable: Vec<PathBuf>,
     /// `timeout`, in minutes: how long its build may take; as the daemon's when none.
     pub timeout: Option<Duration>,
 }
@@ -57,6 +63,11 @@ struct DaemonTable {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PackageTable {
+    #[serde(default)]
+    network: bool,
+    user: Option<toml::Spanned<String>>,
+    #[serde(default)]
+    writable: Vec<toml::Spanned<PathBuf>>,
     timeout: Option<toml::Spanned<u32>>,
 }
 
@@ -102,6 +113,18 @@ fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageNam
         let start = table.span().start;
         let name = PackageName::new(name).map_err(|e| bad(start, format!("{e}; write [package.NAME]")))?;
         let table = table.into_inner();
+        if let Some(folder) = table.writable.iter().find(|f| !is_plain(f.get_ref())) {
+            let what = folder.get_ref().display();
+            return Err(bad(
+                folder.span().start,
+                format!("writable folder \"{what}\"; write a full path without '..'"),
+            ));
+        }
+        if let Some(user) = &table.user
+            && (user.get_ref().is_empty() || user.get_ref().contains([':', '/', '\n']))
+        {
+            return Err(bad(user.span().start, format!("\"{}\" is not a user's name", user.get_ref())));
+        }
         if let Some(timeout) = &table.timeout
             && *timeout.get_ref() == 0
         {
@@ -110,10 +133,19 @@ fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageNam
                 "timeout is 0; write minutes, 1 or more, or leave it out".to_owned(),
             ));
         }
-        let settings = PackageSettings { timeout: table.timeout.map(|t| minutes(t.into_inner())) };
+        let settings = PackageSettings {
+            network: table.network,
+            user: table.user.map(toml::Spanned::into_inner),
+            writable: table.writable.into_iter().map(toml::Spanned::into_inner).collect(),
+            timeout: table.timeout.map(|t| minutes(t.into_inner())),
+        };
         packages.insert(name, settings);
     }
     Ok((file.daemon.into(), packages))
+}
+
+fn is_plain(path: &Path) -> bool {
+    path.is_absolute() && path.components().all(|c| !matches!(c, std::path::Component::ParentDir))
 }
 
 /// The line of a byte, from 1.
@@ -128,11 +160,12 @@ mod tests {
 
     #[test]
     fn what_is_set_takes_effect_and_the_rest_keeps_its_default() {
-        let text = "[daemon]\nmax_jobs = 3\nbuild_timeout_minutes = 5\n\n[package.nvidia]\ntimeout = 90\n";
+        let text = "[daemon]\nmax_jobs = 3\nbuild_timeout_minutes = 5\n\n[package.nvidia]\nnetwork = true\nuser = \"builder\"\nwritable = [\"/var/cache/x\"]\ntimeout = 90\n";
         let (daemon, packages) = parse(Path::new("dkmsd.toml"), text).unwrap();
         assert_eq!((daemon.max_jobs, daemon.build_timeout), (3, Duration::from_secs(300)));
         assert_eq!((daemon.quiet, daemon.package_manager_wait), (Duration::from_secs(2), Duration::from_secs(600)));
         let nvidia = &packages[&PackageName::new("nvidia").unwrap()];
+        assert!(nvidia.network);
         assert_eq!(nvidia.timeout, Some(Duration::from_secs(5400)));
     }
 
@@ -142,7 +175,8 @@ mod tests {
     #[case("[daemon]\nmax_jobs = 0\n", 2, "1 or more")]
     #[case("[daemon]\nmax_jobs = -1\n", 2, "")]
     #[case("[daemon]\nmax_jobs = \"x\"\n", 2, "")]
-    #[case("[package.x]\ntimeout = 1\nspeed = 3\n", 3, "speed")]
+    #[case("[package.x]\nnetwork = true\nwritable = [\"a\"]\n", 3, "full path")]
+    #[case("[package.x]\nwritable = [\"/a/../b\"]\n", 2, "..")]
     #[case("[package.x]\n\ntimeout = 0\n", 3, "minutes")]
     #[case("[package.\"a/b\"]\ntimeout = 1\n", 1, "slash")]
     #[case("[daemon\n", 1, "")]
