@@ -42,6 +42,7 @@ __dkmsd_source() {
       builtin echo "$__dkmsd_n[$__dkmsd_i]="\"${__dkmsd_v}\"
     done
   done
+  [[ -z $(builtin jobs -p) ]] || builtin echo "dkms.conf: it leaves processes behind, which end with it" >&2
 }
 __dkmsd_lines=$(exec 3>&-; shopt -s extglob; __dkmsd_source)
 eval "$__dkmsd_lines

@@ -99,11 +99,23 @@ pub struct LintRequest<'a> {
     pub parallel_jobs: Option<u32>,
 }
 
-/// Judges a dkms.conf.
+/// Judges a dkms.conf. One that cannot be evaluated has that as its only finding.
 ///
 /// # Errors
-/// When there is no such file, or it cannot be read or evaluated at all.
+/// When there is no such file, or it cannot be read.
 pub fn lint(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -> Result<Report> {
+    match judge(layout, evaluator, request) {
+        Err(Error::Evaluation { path, why }) => {
+            let why = format!("it cannot be evaluated: {why}");
+            let write = "set directives, and leave work to PRE_BUILD and MAKE".to_owned();
+            let finding = Finding { file: path, line: None, severity: Severity::Error, why, write };
+            Ok(Report { findings: vec![finding], values: Values::default(), recipe: None })
+        }
+        judged => judged,
+    }
+}
+
+fn judge(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -> Result<Report> {
     let LintRequest { path, kernel, package, parallel_jobs } = *request;
     let path = if path.is_dir() { path.join("dkms.conf") } else { path.to_owned() };
     if !path.is_file() {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{Finding, Severity};
-use crate::conf::Values;
 use crate::conf::directive::{DIRECTIVES, is_directive};
+use crate::conf::{Values, ere};
 use crate::model::KernelId;
 
 /// The file under judgement, and what was found so far.
@@ -55,6 +55,7 @@ impl<'a> Lint<'a> {
         self.line_ends();
         self.names();
         self.running_kernel();
+        self.out_of_reach();
         self.autoinstall();
         self.make();
         self.patterns();
@@ -95,6 +96,25 @@ impl<'a> Lint<'a> {
         }
     }
 
+    /// What is not there for a driver's code, neither while this file is read nor while it is built.
+    fn out_of_reach(&mut self) {
+        const NETWORK: &str = r"/dev/(?:tcp|udp)/|(?:^|[\s`;&|(\x22'])(?:curl|wget|git\s+(?:clone|fetch|pull))(?:\s|$)";
+        const FILES: &str = r"\$\{?HOME\b|(?:^|[\s=\x22'<>:])~/|(?:/root|/home)/|mok\.key|MOK\.priv|/etc/g?shadow";
+        for (pattern, missing, write) in [
+            (NETWORK, "no network", "ship what is needed with the source"),
+            (FILES, "no home folder and no key in sight", "keep what is needed beside this file"),
+        ] {
+            let Ok(pattern) = regex::Regex::new(pattern) else { continue };
+            for (n, line) in self.text.lines().enumerate() {
+                if let Some(found) = pattern.find(line).filter(|_| !line.trim_start().starts_with('#')) {
+                    let what = found.as_str().trim_matches(|c: char| c.is_whitespace() || "`;&|(\"'=<>:".contains(c));
+                    let why = format!("{what}: while this file is read and a driver is built there is {missing}");
+                    self.at(Some(n + 1), Severity::Warning, why, write.to_owned());
+                }
+            }
+        }
+    }
+
     fn autoinstall(&mut self) {
         if self.values.scalar("AUTOINSTALL").is_none_or(str::is_empty) {
             let why = "AUTOINSTALL is not set, so nothing is built when a new kernel comes".to_owned();
@@ -118,6 +138,17 @@ impl<'a> Lint<'a> {
     }
 
     fn patterns(&mut self) {
+        for name in ["BUILD_EXCLUSIVE_KERNEL", "BUILD_EXCLUSIVE_ARCH"] {
+            let all: Vec<(u32, String)> = self.values.elements(name).map(|(i, p)| (i, p.to_owned())).collect();
+            for (i, pattern) in all {
+                if !pattern.is_empty() && ere::compile(&pattern).is_ok_and(|regex| regex.is_match("")) {
+                    let directive = format!("{name}[{i}]");
+                    let why = format!("{directive}=\"{pattern}\" matches everything, so it excludes nothing");
+                    let write = "leave it out, or write what has to be there".to_owned();
+                    self.at(self.line_of(&directive), Severity::Warning, why, write);
+                }
+            }
+        }
         for name in ["BUILD_EXCLUSIVE_KERNEL", "MAKE_MATCH", "PATCH_MATCH"] {
             let all: Vec<(u32, String)> = self.values.elements(name).map(|(i, p)| (i, p.to_owned())).collect();
             for (i, pattern) in all {

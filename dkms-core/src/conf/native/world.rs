@@ -14,6 +14,9 @@ const MAX_FILE: u64 = 1 << 20;
 /// Folders that look the same to every user and in every sandbox.
 const SHARED: &[&str] = &["usr", "etc", "lib", "lib32", "lib64", "bin", "sbin", "opt", "boot", "var", "nonexistent"];
 
+/// Folders below those that are private to a sandbox, or hold what it keeps out of sight.
+const UNSHARED: &[&str] = &["var/tmp", "var/run", "var/lib/dkms", "var/lib/shim-signed", "etc/shadow", "etc/gshadow"];
+
 /// What a path is, for tests like `-f`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
@@ -121,7 +124,7 @@ impl World<'_> {
                 return Err(rare());
             }
             real.push(&part);
-            if real.starts_with("var/tmp") || real.starts_with("var/run") {
+            if UNSHARED.iter().any(|folder| real.starts_with(folder)) {
                 return Err(rare());
             }
             let host = self.root.join(&real);
