@@ -228,7 +228,7 @@ impl Engine {
     }
 
     /// After a crash or a power cut: undoes installs that were cut short, finishes those that lack only depmod, and runs
-    /// depmod for each kernel whose modules were changed without it.
+    /// depmod for each kernel whose modules were changed without it. Then forgets what nothing needs any more.
     ///
     /// # Errors
     /// When the tree cannot be read. What could not be recovered is a warning.
@@ -260,7 +260,7 @@ impl Engine {
             self.recover_index(release, sink)?;
         }
         crate::build::workspace::remove_abandoned(&self.layout);
-        Ok(())
+        self.forget_failures_of_gone_kernels()
     }
 
     /// Runs the depmod that a kernel is marked for.

@@ -7,10 +7,10 @@ use std::path::Path;
 use super::{Done, Engine, Order, now_in_seconds, remove_if_there, waiting};
 use crate::error::{Error, Result};
 use crate::event::{Phase, Sink};
-use crate::host::kernels;
+use crate::host::kernels::{self, Presence};
 use crate::install;
 use crate::model::{KernelId, PackageId};
-use crate::tree;
+use crate::tree::{self, Failure};
 
 impl Engine {
     /// Takes a package off a kernel and puts the kernel's own modules back; what was built stays.
@@ -124,7 +124,25 @@ impl Engine {
         if !folder.exists() {
             install::due::clear(&self.layout, &kernel.release)?;
         }
+        self.forget_failures_of_gone_kernels()?;
         Ok(Done::Changed)
+    }
+
+    /// Forgets what failed for kernels that are gone and that nothing is built for: no action is ever due there.
+    pub(super) fn forget_failures_of_gone_kernels(&self) -> Result<()> {
+        if kernels::install_tree_sound(&self.layout, None).is_err() {
+            return Ok(());
+        }
+        for Failure { package, kernel, .. } in tree::failures::all(&self.layout)? {
+            let found = kernels::kernel(&self.layout, kernel.clone(), &HashSet::new());
+            let gone = found.presence == Presence::Bare && !found.foreign_files;
+            let link = self.layout.installed_link(&package.name, &kernel);
+            let left = self.layout.built_dir(&package, &kernel).exists() || fs::symlink_metadata(link).is_ok();
+            if gone && !left {
+                tree::failures::clear(&self.layout, &package, &kernel)?;
+            }
+        }
+        Ok(())
     }
 
     fn known(&self, package: &PackageId) -> Result<()> {

@@ -231,6 +231,45 @@ fn a_gone_kernel_is_cleaned_up_after_by_every_package() {
     machine.engine().clean(&packages[0], &machine.kernel, &mut quiet()).unwrap();
 }
 
+/// Nothing is planned for a kernel that is gone and that nothing is built for.
+#[rstest]
+#[case::at_the_next_start(false)]
+#[case::with_what_another_package_had_there(true)]
+fn what_failed_for_a_gone_kernel_is_forgotten(#[case] cleaned: bool) {
+    let machine = Machine::new();
+    let other = KernelId::new("6.99.0-other", machine.kernel.arch.as_str()).unwrap();
+    machine.kernel_folder(&other);
+    let fails = machine.source("a/1", "MAKE[0]=false");
+    let there = machine.source("b/1", "");
+    for kernel in [&machine.kernel, &other] {
+        machine.engine().build(&fails, kernel, &daemons(), &mut quiet()).unwrap_err();
+    }
+    machine.install(&there).unwrap();
+    let failed_for = || -> Vec<KernelId> {
+        tree::failures::all(machine.layout()).unwrap().into_iter().map(|failure| failure.kernel).collect()
+    };
+    machine.engine().recover(&mut quiet()).unwrap();
+    assert_eq!(failed_for(), [machine.kernel.clone(), other.clone()]);
+    fs::remove_dir_all(machine.layout().kernel_folder(&machine.kernel.release)).unwrap();
+    if cleaned {
+        machine.engine().clean(&there, &machine.kernel, &mut quiet()).unwrap();
+    } else {
+        machine.engine().recover(&mut quiet()).unwrap();
+    }
+    assert_eq!(failed_for(), [other]);
+}
+
+#[test]
+fn what_failed_is_remembered_while_the_install_tree_is_not_mounted() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "MAKE[0]=false");
+    machine.install(&package).unwrap_err();
+    fs::rename(machine.layout().install_tree(), machine.tree.path("aside")).unwrap();
+    fs::create_dir(machine.layout().install_tree()).unwrap();
+    machine.engine().recover(&mut quiet()).unwrap();
+    assert_eq!(tree::failures::all(machine.layout()).unwrap().len(), 1);
+}
+
 #[test]
 fn what_somebody_else_has_in_a_gone_kernels_folder_stays() {
     let machine = Machine::new();
