@@ -5,15 +5,17 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::copy::{Rules, copy};
 use super::log::BuildLog;
 use super::toolchain::Toolchain;
 use super::workspace::Workspace;
 use super::{Build, STAGED_PREFIX};
 use crate::artifact::sign::{self, SignOutcome, SignSettings};
-use crate::artifact::{CompressOptions, Suffix, compress, strip, verify};
+use crate::artifact::{CompressOptions, Suffix, compress, modinfo, strip, verify};
 use crate::conf::ModuleRecipe;
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
+use crate::model::ModuleName;
 use crate::tree::{BuiltModule, files};
 
 /// A folder that becomes `<kernel>/<arch>` in one step. Removed when dropped before.
@@ -26,6 +28,13 @@ pub(super) struct Staged {
 impl Staged {
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// A second one like it.
+    pub(super) fn duplicate(&self, build: &Build<'_>) -> Result<Self> {
+        let folder = new_folder(build)?;
+        copy(self.folder(), folder.path(), &Rules::default()).at("copy the result to", folder.path())?;
+        Ok(Self { folder, modules: self.modules.clone() })
     }
 
     /// Takes the place of what was built before.
@@ -50,40 +59,115 @@ pub(super) fn stage(
     log: &BuildLog,
     sink: &mut dyn Sink,
 ) -> Result<Staged> {
-    let parent = build.layout.kernel_dir(build.package, &build.kernel.release);
-    fs::create_dir_all(&parent).at("make", &parent)?;
-    let folder = tempfile::Builder::new().prefix(STAGED_PREFIX).tempdir_in(&parent).at("make a folder in", &parent)?;
-    open_to_all(folder.path())?;
+    let folder = new_folder(build)?;
     let module_dir = folder.path().join("module");
     fs::create_dir(&module_dir).at("make", &module_dir)?;
     if let Ok(symvers) = workspace.open_inside(Path::new("Module.symvers")) {
         copy_to(symvers, &module_dir.join("Module.symvers"))?;
     }
-    let suffix = Suffix::of_kernel(build.layout, &build.kernel.release)?;
-    let signer = signer(build, sink);
+    let finish = Finish::new(build, sink)?;
     let mut modules = Vec::new();
     for module in build.recipe.wanted() {
         let file = take_out(build, workspace, module, &module_dir, log)?;
-        let unfit = |why| Error::BadModule {
-            package: build.package.clone(),
-            kernel: build.kernel.clone(),
-            file: PathBuf::from(format!("{}.ko", module.built_name)),
-            why,
-        };
-        if let Some(why) = verify::check(&file, build.kernel)? {
-            return Err(unfit(why));
-        }
+        check(build, &file, &module.built_name)?;
         if module.strip {
             strip::strip(&file, toolchain.clang)?;
         }
-        if let Some(SignOutcome::Failed { why }) = signer.as_ref().map(|signer| signer.sign(&file)) {
-            sink.warn(format!("{} is used unsigned: {why}", module.dest_name));
-        }
-        let file = compress::compress(&file, suffix, &options(build))?;
-        let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        modules.push(BuiltModule { file_name, sha256: files::sha256_file(&file)? });
+        modules.push(finish.module(module, &file, sink)?);
     }
     Ok(Staged { folder, modules })
+}
+
+/// Takes a result back from where a script of the package could change it. Only plain files and folders come along; a
+/// module that is not as it was `made` is checked and signed anew.
+///
+/// # Errors
+/// A module that is missing or not fit; a full disk.
+pub(super) fn stage_again(
+    build: &Build<'_>,
+    from: &Path,
+    made: &[BuiltModule],
+    log: &BuildLog,
+    sink: &mut dyn Sink,
+) -> Result<Staged> {
+    let folder = new_folder(build)?;
+    let owner = rustix::process::geteuid().is_root().then_some((0, 0));
+    let rules = Rules { owner, no_links: true, leave_out: &[".dkmsd-manifest.json", "log"], ..Rules::default() };
+    copy(from, folder.path(), &rules).at("take the result back to", folder.path())?;
+    let module_dir = folder.path().join("module");
+    let finish = Finish::new(build, sink)?;
+    let mut modules = Vec::new();
+    for (module, made) in build.recipe.wanted().zip(made) {
+        let file = module_dir.join(&made.file_name);
+        if file.is_file() && files::sha256_file(&file)? == made.sha256 {
+            modules.push(made.clone());
+        } else {
+            let file = plain(build, module, &module_dir, log)?;
+            check(build, &file, &module.dest_name)?;
+            modules.push(finish.module(module, &file, sink)?);
+        }
+    }
+    Ok(Staged { folder, modules })
+}
+
+/// The module, uncompressed, whatever a script has compressed it with.
+fn plain(build: &Build<'_>, module: &ModuleRecipe, module_dir: &Path, log: &BuildLog) -> Result<PathBuf> {
+    let file = |suffix: Suffix| module_dir.join(format!("{}{suffix}", module.dest_name));
+    let all = [Suffix::Ko, Suffix::Gz, Suffix::Xz, Suffix::Zst];
+    let found = all.into_iter().map(file).find(|f| f.is_file()).ok_or_else(|| Error::ModuleNotBuilt {
+        package: build.package.clone(),
+        kernel: build.kernel.clone(),
+        module: format!("{}.ko", module.dest_name),
+        log: log.path().to_owned(),
+    })?;
+    let bytes = modinfo::contents(&found)?;
+    for file in all.into_iter().map(file) {
+        files::remove(&file)?;
+    }
+    let file = file(Suffix::Ko);
+    fs::write(&file, bytes).at("write", &file)?;
+    Ok(file)
+}
+
+fn new_folder(build: &Build<'_>) -> Result<tempfile::TempDir> {
+    let parent = build.layout.kernel_dir(build.package, &build.kernel.release);
+    fs::create_dir_all(&parent).at("make", &parent)?;
+    let folder = tempfile::Builder::new().prefix(STAGED_PREFIX).tempdir_in(&parent).at("make a folder in", &parent)?;
+    open_to_all(folder.path())?;
+    Ok(folder)
+}
+
+fn check(build: &Build<'_>, file: &Path, name: &ModuleName) -> Result<()> {
+    let unfit = |why| Error::BadModule {
+        package: build.package.clone(),
+        kernel: build.kernel.clone(),
+        file: PathBuf::from(format!("{name}.ko")),
+        why,
+    };
+    verify::check(file, build.kernel)?.map_or(Ok(()), |why| Err(unfit(why)))
+}
+
+/// What turns a checked module into what is installed.
+struct Finish {
+    suffix: Suffix,
+    signer: Option<sign::Signer>,
+    options: CompressOptions,
+}
+
+impl Finish {
+    fn new(build: &Build<'_>, sink: &mut dyn Sink) -> Result<Self> {
+        let suffix = Suffix::of_kernel(build.layout, &build.kernel.release)?;
+        Ok(Self { suffix, signer: signer(build, sink), options: options(build) })
+    }
+
+    fn module(&self, module: &ModuleRecipe, file: &Path, sink: &mut dyn Sink) -> Result<BuiltModule> {
+        if let Some(SignOutcome::Failed { why }) = self.signer.as_ref().map(|signer| signer.sign(file)) {
+            sink.warn(format!("{} is used unsigned: {why}", module.dest_name));
+        }
+        let file = compress::compress(file, self.suffix, &self.options)?;
+        let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(BuiltModule { file_name, sha256: files::sha256_file(&file)? })
+    }
 }
 
 /// Copies a module out of the build folder under the name it will have.

@@ -17,7 +17,7 @@ use super::toolchain::Toolchain;
 use super::workspace::Workspace;
 
 /// Everything a command of one build has around it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
     /// Where things are.
     pub layout: &'a Layout,
@@ -39,6 +39,8 @@ pub struct Surroundings<'a> {
     pub shown: &'a [PathBuf],
     /// What has to be out of sight: signing keys, other jobs.
     pub hidden: &'a [PathBuf],
+    /// A folder to show, writable, at a place that may not exist: (what, where). The folder around it is empty otherwise.
+    pub result: Option<(&'a Path, &'a Path)>,
     /// What an admin lets this package do that others may not.
     pub more: &'a PackageSettings,
     /// How long all commands together may take.
@@ -98,6 +100,9 @@ impl Surroundings<'_> {
         confined = self.hidden.iter().fold(confined, Confined::hide);
         if let Some((what, place)) = self.workspace.bind() {
             confined = confined.bind(what, place);
+        }
+        if let Some((what, place)) = self.result {
+            confined = confined.hide(place.parent().unwrap_or(place)).bind(what, place);
         }
         for folder in self.more.writable.iter().map(|folder| self.layout.host(folder)).filter(|folder| folder.exists())
         {

@@ -1,6 +1,6 @@
 //! Copies a folder through descriptors: whoever owns the original, and whatever runs in it meanwhile, nothing outside it
 //! is read and nothing outside the copy is written. No link is followed; pipes, sockets and devices are left out, and no
-//! copy has a set-user-ID or set-group-ID bit.
+//! copy has a set-user-ID or set-group-ID bit, or can be written by anybody but its owner.
 
 use std::ffi::CStr;
 use std::fs::{File, FileTimes, Permissions};
@@ -24,7 +24,7 @@ pub(super) struct Rules<'a> {
     pub(super) only_of: Option<u32>,
     /// Names at the top that are left out.
     pub(super) leave_out: &'a [&'a str],
-    /// Whether links are left out.
+    /// Whether links are left out: symbolic ones, and files of more than one name.
     pub(super) no_links: bool,
 }
 
@@ -63,7 +63,9 @@ fn folder(from: &File, to: &File, rules: &Rules<'_>, depth: usize) -> io::Result
                 // What was a file a moment ago may be a pipe now: it must not be waited for.
                 let source = open(from, name, OFlags::NONBLOCK)?;
                 let metadata = source.metadata()?;
-                if metadata.is_file() && rules.only_of.is_none_or(|uid| uid == metadata.uid()) {
+                let wanted =
+                    rules.only_of.is_none_or(|uid| uid == metadata.uid()) && !(rules.no_links && metadata.nlink() > 1);
+                if metadata.is_file() && wanted {
                     let target = create(to, name)?;
                     contents(&source, &target)?;
                     finish(&source, &target, 0o400, rules)?;
@@ -128,7 +130,7 @@ fn finish(source: &File, target: &File, least_mode: u32, rules: &Rules<'_>) -> i
     if let Some((uid, gid)) = rules.owner {
         fchown(target, Some(uid), Some(gid))?;
     }
-    target.set_permissions(Permissions::from_mode(metadata.mode() & 0o777 | least_mode))?;
+    target.set_permissions(Permissions::from_mode(metadata.mode() & 0o755 | least_mode))?;
     target.set_times(FileTimes::new().set_modified(metadata.modified()?))
 }
 
@@ -170,8 +172,10 @@ mod tests {
         let (_scratch, to) = copied(&Rules { no_links: true, ..Rules::default() }, |from| {
             rustix::fs::mkfifoat(rustix::fs::CWD, from.join("pipe"), Mode::RWXU).unwrap();
             fs::write(from.join("root"), "").unwrap();
-            fs::set_permissions(from.join("root"), Permissions::from_mode(0o6755)).unwrap();
+            fs::set_permissions(from.join("root"), Permissions::from_mode(0o6777)).unwrap();
             symlink("root", from.join("link")).unwrap();
+            fs::write(from.join("one"), "").unwrap();
+            fs::hard_link(from.join("one"), from.join("other")).unwrap();
         });
         assert_eq!(fs::read_dir(&to).unwrap().count(), 1);
         assert_eq!(fs::metadata(to.join("root")).unwrap().mode() & 0o7777, 0o755);

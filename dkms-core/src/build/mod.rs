@@ -5,6 +5,7 @@
 //! * [`toolchain`], [`make_line`]: with which compiler, by which command.
 //! * [`log`], [`first_error`]: what was said, and which line of it matters.
 //! * `collect`: what came out, checked and staged.
+//! * `post_build`: POST_BUILD, which may change the result.
 
 mod collect;
 pub mod commands;
@@ -12,6 +13,7 @@ mod copy;
 pub mod first_error;
 pub mod log;
 pub mod make_line;
+mod post_build;
 pub mod sandbox;
 pub mod toolchain;
 pub mod workspace;
@@ -125,6 +127,7 @@ fn in_workspace(
         build_environment: build.settings.build_environment.as_deref(),
         shown: &shown,
         hidden: &hidden,
+        result: None,
         more: &build.settings.package(&build.package.name),
         limit: build.limit,
         deadline: started + build.limit,
@@ -137,10 +140,11 @@ fn in_workspace(
     make(build, &around, log, &mut progress)?;
     progress.sink().phase(Phase::Finishing);
     let staged = collect::stage(build, workspace, &toolchain, log, progress.sink())?;
-    let seconds = started.elapsed().as_secs_f64();
-    publish(build, staged, seconds)?;
-    let post = script(build, &around, "POST_BUILD", build.recipe.post_build.as_deref(), log, &mut progress);
+    let post = post_build::publish(build, &around, staged, started, log, &mut progress);
     let kept = build.layout.built_log(build.package, build.kernel);
+    if !build.layout.module_dir(build.package, build.kernel).is_dir() {
+        return post;
+    }
     fs::create_dir_all(kept.parent().unwrap_or(&kept)).at("make the folder of", &kept)?;
     fs::copy(log.path(), &kept).at("write", &kept)?;
     post

@@ -110,6 +110,20 @@ impl Workspace {
         self.own.as_ref().map(|_| (self.folder.as_path(), self.classic.as_path()))
     }
 
+    /// A copy of `from` that the build user may write to and that only its build sees: a folder to bind somewhere. None
+    /// where nothing can be bound.
+    ///
+    /// # Errors
+    /// When the copy fails.
+    pub fn copy_for_build(&self, from: &Path) -> Result<Option<PathBuf>> {
+        let Some(own) = &self.own else { return Ok(None) };
+        let (folder, owner) = (own.path().join("result"), owner(self.user.as_ref()));
+        make_private(&folder).at("make", &folder)?;
+        copy(from, &folder, &Rules { owner, ..Rules::default() }).at("copy the result to", &folder)?;
+        give(&folder, owner).at("change the owner of", &folder)?;
+        Ok(Some(folder))
+    }
+
     /// Opens a file of the build for reading, and nothing outside it: a link that leads out of the folder is refused.
     ///
     /// # Errors

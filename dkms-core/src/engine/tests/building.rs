@@ -136,6 +136,61 @@ fn post_build_that_fails_leaves_the_package_built() {
     assert_eq!((row(&look).state, verbs(&look)), (EntryState::Failed, vec![]));
 }
 
+/// As zfs does: files beside the modules. As whoever builds here; the sandbox's own test runs it apart.
+#[rstest]
+#[case::as_ourselves(false)]
+#[case::as_the_build_user(true)]
+fn post_build_may_add_to_the_result(#[case] with_user: bool) {
+    let machine = Machine::new();
+    if with_user && rustix::process::geteuid().is_root() {
+        machine.tree.write("etc/passwd", "dkms:x:65534:65534::/:/bin/false\n");
+    }
+    let package =
+        machine.source("a/1", "POST_BUILD=\"hook.sh ${dkms_tree}/${module}/${module_version}/${kernelver}/${arch}\"");
+    // The tree's own root is not in the words that dkms.conf knows.
+    let hook = format!(
+        "cd {}$1 && ls module && echo a >zfs_config.h && mkdir sub && echo b >module/extra && chmod 6777 module/extra &&
+        ln -s /etc/passwd link && mkfifo pipe",
+        machine.layout().root().display()
+    );
+    machine.script(&package, "hook.sh", &hook);
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+    let place = machine.layout().built_dir(&package, &machine.kernel);
+    assert_eq!(fs::read_to_string(place.join("zfs_config.h")).unwrap(), "a\n");
+    for (name, mode) in [("", 0o755), ("module", 0o755), ("module/extra", 0o755), ("module/r8169.ko", 0o644)] {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = fs::metadata(place.join(name)).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, mode, "{name}");
+        assert_eq!(metadata.uid(), rustix::process::geteuid().as_raw(), "{name}");
+    }
+    assert!(fs::symlink_metadata(place.join("link")).is_err() && !place.join("pipe").exists());
+    assert!(place.join("log/make.log").exists());
+    let row = machine.look();
+    assert_eq!(super::row(&row).state, EntryState::Installed);
+}
+
+#[test]
+fn a_module_that_post_build_changes_is_looked_at_again() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "STRIP=no; POST_BUILD=hook.sh");
+    let place = machine.layout().module_dir(&package, &machine.kernel);
+    machine.script(&package, "hook.sh", &format!("strip -g {0}/r8169.ko && xz {0}/r8169.ko", place.display()));
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+    let stripped = fs::read(place.join("r8169.ko")).unwrap();
+    assert_ne!(stripped, fs::read(fixture::module("r8169.ko")).unwrap());
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+    let digest = tree::files::sha256_file(&place.join("r8169.ko")).unwrap();
+    assert_eq!(machine.manifest(&package).built.modules[0].sha256, digest);
+
+    let package = machine.source("b/1", "POST_BUILD=hook.sh");
+    let place = machine.layout().module_dir(&package, &machine.kernel);
+    machine.script(&package, "hook.sh", &format!("echo text >{}/r8169.ko", place.display()));
+    let engine = machine.engine();
+    let error = engine.build(&package, &machine.kernel, &daemons(), &mut quiet()).unwrap_err();
+    assert!(matches!(&error, Error::BadModule { .. }), "{error}");
+    assert!(fs::metadata(place.join("r8169.ko")).unwrap().len() > 1000, "what make made is there");
+}
+
 /// Lets the first build go on as soon as the second one waits for it.
 struct Starter {
     go: PathBuf,
