@@ -17,6 +17,8 @@ pub struct Jobs {
     last_id: u32,
     /// Kernels whose depmod runs, with the jobs it finishes.
     finishing: BTreeMap<KernelId, Vec<u32>>,
+    /// Kernels on which a worker died that may have changed files: their depmod is due all the same.
+    cut_short: BTreeSet<KernelId>,
     /// What plans asked for, to notice what is asked for again and again.
     tried: BTreeMap<(PackageId, Verb), Tried>,
 }
@@ -201,6 +203,9 @@ impl Jobs {
                 _ => {}
             }
         }
+        for kernel in &self.cut_short {
+            placed.entry(kernel.clone()).or_default();
+        }
         placed.retain(|kernel, _| !busy.contains(kernel) && !self.finishing.contains_key(kernel));
         let mut tasks = Vec::new();
         for (kernel, ids) in placed {
@@ -222,6 +227,7 @@ impl Jobs {
                     job.phase = Phase::Depmod;
                 }
             }
+            self.cut_short.remove(&kernel);
             self.finishing.insert(kernel, ids);
         }
         tasks
@@ -255,6 +261,9 @@ impl Jobs {
         if outcome.placed && outcome.verdict == Verdict::Done {
             job.state = State::Placed(outcome);
             return Vec::new();
+        }
+        if !outcome.recorded && job.task.operation.touches_kernel() {
+            self.cut_short.extend(job.task.kernel.clone());
         }
         let failed = !matches!(outcome.verdict, Verdict::Done | Verdict::Skipped);
         self.end(id, outcome);

@@ -84,6 +84,17 @@ fn depmod_waits_for_every_install_of_the_kernel_and_ends_them_all() {
 }
 
 #[test]
+fn depmod_follows_a_worker_that_died_over_a_kernel() {
+    let mut jobs = Jobs::default();
+    jobs.take_plan(&plan(vec![install("a", vec![])]));
+    jobs.start_ready(9);
+    assert_eq!(jobs.worker_ended(1, failed()), [1]);
+    let finish = jobs.finish_ready();
+    assert_eq!((finish.len(), finish[0].batch.len()), (1, 0));
+    assert_eq!(jobs.finish_ready(), [], "once");
+}
+
+#[test]
 fn a_dependent_starts_once_its_dependency_stands_and_fails_with_it() {
     let mut jobs = Jobs::default();
     jobs.take_plan(&plan(vec![install("a", vec![]), install("b", vec![0]), install("c", vec![1])]));
