@@ -49,6 +49,7 @@ fn main() {
         ("tmp_is_its_own", tmp_is_its_own),
         ("only_its_own_build_folder_is_there", only_its_own_build_folder_is_there),
         ("a_failed_builds_log_leads_nowhere", a_failed_builds_log_leads_nowhere),
+        ("of_two_failures_at_once_one_is_kept_whole", of_two_failures_at_once_one_is_kept_whole),
         ("dkms_conf_is_evaluated_apart", dkms_conf_is_evaluated_apart),
         ("what_lies_below_dev_can_be_shown", what_lies_below_dev_can_be_shown),
         ("a_place_that_is_not_there_can_be_shown", a_place_that_is_not_there_can_be_shown),
@@ -268,6 +269,28 @@ fn a_failed_builds_log_leads_nowhere() {
         workspace.keep_failed(&log).unwrap();
         assert!(!victim.exists());
         assert_eq!(fs::read_to_string(classic.join("make.log")).unwrap(), "it failed");
+    }
+}
+
+fn of_two_failures_at_once_one_is_kept_whole() {
+    let package = Package::new();
+    for _ in 0..5 {
+        let failed = ["one", "other"].map(|name| {
+            let (log, workspace) = (package.layout.root().join(name), package.workspace());
+            fs::write(&log, name).unwrap();
+            says(&package.sh(&workspace, &format!("touch {name}-{{1..300}}")));
+            (log, workspace)
+        });
+        std::thread::scope(|scope| {
+            for (log, workspace) in failed {
+                scope.spawn(move || workspace.keep_failed(&log).unwrap());
+            }
+        });
+        let kept = package.layout.build_dir(&package.package);
+        let kept_log = fs::read_to_string(kept.join("make.log")).unwrap();
+        let files: Vec<_> = kept.read_dir().unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        assert_eq!(files.iter().filter(|name| name.starts_with(&format!("{kept_log}-"))).count(), 300);
+        assert_eq!(files.len(), 302, "files of both are there");
     }
 }
 

@@ -5,6 +5,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
 use super::copy::{Rules, copy};
 use super::log::BuildLog;
 use super::toolchain::Toolchain;
@@ -37,17 +40,24 @@ impl Staged {
         Ok(Self { folder, modules: self.modules.clone() })
     }
 
-    /// Takes the place of what was built before.
+    /// Takes the place of what was built before, in one step: whenever it is cut short, the one or the other stands.
     pub(super) fn move_to(self, place: &Path) -> Result<()> {
         files::sync_tree(self.folder.path())?;
-        let parent = place.parent().unwrap_or(Path::new("/")).to_owned();
-        let before =
-            tempfile::Builder::new().prefix(STAGED_PREFIX).tempdir_in(&parent).at("make a folder in", &parent)?;
-        match fs::rename(place, before.path().join("before")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            moved => moved.at("replace", place)?,
+        match rustix::fs::renameat_with(CWD, self.folder.path(), CWD, place, RenameFlags::EXCHANGE) {
+            // The folder now is what was built before, and goes when dropped.
+            Ok(()) => {}
+            Err(Errno::NOENT) => fs::rename(self.folder.path(), place).at("make", place)?,
+            // Some file systems (NFS, FUSE) cannot exchange.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                if place.exists() {
+                    let parent = place.parent().unwrap_or(Path::new("/"));
+                    let before = staged_in(parent)?;
+                    fs::rename(place, before.path().join("before")).at("replace", place)?;
+                }
+                fs::rename(self.folder.path(), place).at("make", place)?;
+            }
+            Err(error) => return Err(error).at("replace", place),
         }
-        fs::rename(self.folder.keep(), place).at("make", place)?;
         files::sync_parent(place)
     }
 }
@@ -132,7 +142,11 @@ fn plain(build: &Build<'_>, module: &ModuleRecipe, module_dir: &Path, log: &Buil
 fn new_folder(build: &Build<'_>) -> Result<tempfile::TempDir> {
     let parent = build.layout.kernel_dir(build.package, &build.kernel.release);
     fs::create_dir_all(&parent).at("make", &parent)?;
-    let folder = tempfile::Builder::new().prefix(STAGED_PREFIX).tempdir_in(&parent).at("make a folder in", &parent)?;
+    staged_in(&parent)
+}
+
+fn staged_in(parent: &Path) -> Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix(STAGED_PREFIX).tempdir_in(parent).at("make a folder in", parent)?;
     open_to_all(folder.path())?;
     Ok(folder)
 }
@@ -233,5 +247,38 @@ fn options(build: &Build<'_>) -> CompressOptions {
         gzip: build.settings.compress_gzip_opts.clone(),
         xz: build.settings.compress_xz_opts.clone(),
         zstd: build.settings.compress_zstd_opts.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn there_is_a_result_at_every_moment() {
+        let parent = crate::artifact::fixture::scratch();
+        let place = parent.path().join("x86_64");
+        let staged = |text: &str| {
+            let staged = Staged { folder: staged_in(parent.path()).unwrap(), modules: Vec::new() };
+            fs::write(staged.folder().join("a"), text).unwrap();
+            staged
+        };
+        staged("first").move_to(&place).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    assert!(fs::symlink_metadata(&place).is_ok(), "nothing was there for a moment");
+                }
+            });
+            for n in 0..300 {
+                staged(&n.to_string()).move_to(&place).unwrap();
+            }
+            over.store(true, Ordering::SeqCst);
+            watch.join().unwrap();
+        });
+        assert_eq!(fs::read_to_string(place.join("a")).unwrap(), "299");
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "what was there before is gone");
     }
 }

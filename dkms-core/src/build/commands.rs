@@ -226,6 +226,43 @@ mod tests {
         assert!(progress.line.capacity() <= 2 * LINE_BEGINNING);
     }
 
+    /// The second command has what the first one left of the time, and neither an orphan nor an endless line changes that.
+    #[test]
+    fn one_deadline_holds_for_all_commands() {
+        let root = tempfile::tempdir().unwrap();
+        let (layout, source) = (Layout::under(root.path()), root.path().join("src"));
+        std::fs::create_dir(&source).unwrap();
+        let (package, kernel) = (PackageId::new("a", "1").unwrap(), KernelId::new("6.1", "x86_64").unwrap());
+        let workspace = Workspace::prepare(&layout, &package, &source, None, None).unwrap();
+        let mut log = BuildLog::begin(&root.path().join("logs"), &package, &kernel).unwrap();
+        let limit = Duration::from_millis(700);
+        let around = Surroundings {
+            layout: &layout,
+            package: &package,
+            kernel: &kernel,
+            workspace: &workspace,
+            user: None,
+            toolchain: &Toolchain::default(),
+            jobs: 1,
+            build_environment: None,
+            shown: &[],
+            hidden: &[],
+            result: None,
+            more: &PackageSettings::default(),
+            limit,
+            deadline: Instant::now() + limit,
+        };
+        let mut events: Vec<Event> = Vec::new();
+        let mut progress = Progress::new(&mut events, None);
+        let started = Instant::now();
+        let first =
+            around.run("one", "tr '\\0' x </dev/zero | head -c 1000000; sleep 0.4", None, &mut log, &mut progress);
+        assert_eq!(first.unwrap(), 0);
+        let second = around.run("two", "sleep 1000", None, &mut log, &mut progress);
+        assert!(matches!(second, Err(Error::Timeout { .. })), "{second:?}");
+        assert!(started.elapsed() < 2 * limit, "the second command had a limit of its own");
+    }
+
     #[test]
     fn quoted_words_survive_a_shell() {
         assert_eq!(quote("it's"), r"'it'\''s'");

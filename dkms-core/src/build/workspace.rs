@@ -12,6 +12,7 @@ use crate::error::{IoContext as _, Result};
 use crate::host::users::User;
 use crate::layout::Layout;
 use crate::model::PackageId;
+use crate::tree::locks;
 
 use super::copy::{Rules, copy};
 use super::sandbox::{Strength, strength};
@@ -31,6 +32,8 @@ pub struct Workspace {
     /// mount away from the others.
     mount_point: fs::File,
     user: Option<User>,
+    layout: Layout,
+    package: PackageId,
     kept: bool,
 }
 
@@ -67,7 +70,8 @@ impl Workspace {
         }
         let mount_point = hold_mount_point(&classic).at("open", &classic)?;
         let folder = own.as_ref().map_or_else(|| classic.clone(), |own| own.path().join("build"));
-        let workspace = Self { folder, classic, own, _in_use: in_use, mount_point, user: user.cloned(), kept: false };
+        let (layout, package, user) = (layout.clone(), package.clone(), user.cloned());
+        let workspace = Self { folder, classic, own, _in_use: in_use, mount_point, user, layout, package, kept: false };
         if workspace.own.is_some() {
             make_private(&workspace.folder).at("make", &workspace.folder)?;
         }
@@ -143,6 +147,9 @@ impl Workspace {
     /// # Errors
     /// When the copy fails.
     pub fn keep_failed(mut self, log: &Path) -> Result<()> {
+        // Builds for other kernels may fail at the same time, and the place is one.
+        let words = [self.package.name.as_str(), self.package.version.as_str()];
+        let _turn = locks::lock(&self.layout, "failed", &words, &mut |_| {})?;
         let aside = match self.own {
             Some(_) => {
                 self.clear_classic()?;
