@@ -4,22 +4,31 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "a test program")]
 
 use std::fs::{self, Permissions};
+use std::io::BufRead as _;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use dkms_core::build::sandbox::{self, Confined, Ended, Strength};
 use dkms_core::build::workspace::Workspace;
 use dkms_core::conf::{ConfFile, EvalInput, Evaluator};
+use dkms_core::engine::{Engine, Order};
+use dkms_core::event::Event;
 use dkms_core::host::users::User;
 use dkms_core::layout::Layout;
 use dkms_core::model::{KernelId, PackageId};
+use dkms_core::settings::Settings;
+use dkms_core::tree::Manifest;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
 
 /// The argument with which this program runs itself as somebody who may not have namespaces.
 const UNPRIVILEGED: &str = "unprivileged";
+/// The argument with which this program runs a command until somebody kills it.
+const KILLED: &str = "killed";
 
 fn main() {
     sandbox::enter_if_asked();
@@ -27,6 +36,13 @@ fn main() {
         assert_eq!(sandbox::strength(), Strength::UserOnly);
         run("nothing_of_it_is_left", nothing_of_it_is_left);
         run("its_own_code_and_output_arrive", its_own_code_and_output_arrive);
+        run("nothing_outlives_this_program", nothing_outlives_this_program);
+        return;
+    }
+    if std::env::args().nth(1).as_deref() == Some(KILLED) {
+        let script = format!("setsid sleep {} & echo $!; wait", std::env::args().nth(2).unwrap());
+        let running = sh(&script).spawn().unwrap();
+        let _ = running.follow(None, |e| e, |_, bytes| std::io::Write::write_all(&mut std::io::stdout(), bytes));
         return;
     }
     if !rustix::process::geteuid().is_root() {
@@ -50,6 +66,8 @@ fn main() {
         ("only_its_own_build_folder_is_there", only_its_own_build_folder_is_there),
         ("a_failed_builds_log_leads_nowhere", a_failed_builds_log_leads_nowhere),
         ("of_two_failures_at_once_one_is_kept_whole", of_two_failures_at_once_one_is_kept_whole),
+        ("nothing_outlives_this_program", nothing_outlives_this_program),
+        ("post_build_writes_the_result", post_build_writes_the_result),
         ("dkms_conf_is_evaluated_apart", dkms_conf_is_evaluated_apart),
         ("what_lies_below_dev_can_be_shown", what_lies_below_dev_can_be_shown),
         ("a_place_that_is_not_there_can_be_shown", a_place_that_is_not_there_can_be_shown),
@@ -125,9 +143,33 @@ fn nothing_of_it_is_left() {
 }
 
 fn runs(mark: &str) -> bool {
-    fs::read_dir("/proc").unwrap().flatten().any(|process| {
-        fs::read(process.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(mark))
+    find(&format!("sleep\0{mark}\0")).is_some()
+}
+
+/// The process with this command line, as this program sees it.
+fn find(line: &str) -> Option<Pid> {
+    fs::read_dir("/proc").unwrap().flatten().find_map(|process| {
+        let found = fs::read(process.path().join("cmdline")).is_ok_and(|there| there == line.as_bytes());
+        found.then(|| Pid::from_raw(process.file_name().to_str()?.parse().ok()?)).flatten()
     })
+}
+
+/// As when a worker is killed: whatever its command had started ends.
+fn nothing_outlives_this_program() {
+    let mark = format!("3000{}", std::process::id());
+    let mut program =
+        Command::new(std::env::current_exe().unwrap()).args([KILLED, &mark]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    std::io::BufReader::new(program.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+    let started = || find(&format!("sleep\0{mark}\0"));
+    // Between fork and exec it is not yet called what it will be.
+    let left = std::iter::repeat_with(started).take(10_000).flatten().next().unwrap();
+    let left = rustix::process::pidfd_open(left, rustix::process::PidfdFlags::empty()).unwrap();
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let wait = Timespec { tv_sec: 20, tv_nsec: 0 };
+    let mut fds = [PollFd::new(&left, PollFlags::IN)];
+    assert_eq!(poll(&mut fds, Some(&wait)).unwrap(), 1, "it goes on without us");
 }
 
 fn the_network_is_refused() {
@@ -292,6 +334,63 @@ fn of_two_failures_at_once_one_is_kept_whole() {
         assert_eq!(files.iter().filter(|name| name.starts_with(&format!("{kept_log}-"))).count(), 300);
         assert_eq!(files.len(), 302, "files of both are there");
     }
+}
+
+/// A machine in small, with a real module that "make" copies; as zfs does, POST_BUILD writes beside it.
+fn post_build_writes_the_result() {
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-kernel/root");
+    let Some(release) = fs::read_dir(kernels.join("lib/modules")).ok().and_then(|mut k| k.next()) else {
+        eprintln!("SKIPPED: POST_BUILD in namespaces; cargo test --lib fetches the kernel's modules that it needs");
+        return;
+    };
+    let release = release.unwrap().file_name().into_string().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
+    let write = |path: &str, text: &[u8]| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    };
+    for file in ["Makefile", "include/generated/autoconf.h", "include/config/auto.conf", "Module.symvers"] {
+        write(&format!("usr/src/headers/{file}"), b"");
+    }
+    for tool in ["scripts/basic/fixdep", "scripts/mod/modpost"] {
+        write(&format!("usr/src/headers/{tool}"), &fs::read("/bin/true").unwrap());
+    }
+    write(&format!("lib/modules/{release}/modules.dep"), b"");
+    std::os::unix::fs::symlink("/usr/src/headers", root.path().join(format!("lib/modules/{release}/build"))).unwrap();
+    write("etc/os-release", b"ID=debian\n");
+    write("etc/passwd", b"dkms:x:65534:65534::/:/bin/false\n");
+    let module = format!("lib/modules/{release}/kernel/drivers/net/ethernet/realtek/r8169.ko");
+    write("usr/src/a-1/prebuilt", &fs::read(kernels.join(module)).unwrap());
+    write(
+        "usr/src/a-1/dkms.conf",
+        b"PACKAGE_NAME=a\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=r8169\nDEST_MODULE_LOCATION=/kernel/net\n\
+          MAKE[0]=\"cp prebuilt r8169.ko\"\nPOST_BUILD=hook.sh\n",
+    );
+    let arch = String::from_utf8(Command::new("uname").arg("-m").output().unwrap().stdout).unwrap();
+    let kernel = KernelId::new(&release, arch.trim()).unwrap();
+    let engine = Engine::new(Settings::load(root.path()).unwrap(), Some(false)).unwrap();
+    let package: PackageId = "a/1".parse().unwrap();
+    let place = engine.layout().built_dir(&package, &kernel);
+    let hook = format!(
+        "#!/bin/sh\ncd {0} && echo $(id -u) >config.h && echo x >module/beside && ln -s /etc/shadow bad && \
+         strip -g module/r8169.ko && ! echo x >../other",
+        place.display()
+    );
+    write("usr/src/a-1/hook.sh", hook.as_bytes());
+    let order = Order { force: false, by_hand: false, uid: 0, reason: "a test".into() };
+    let mut events: Vec<Event> = Vec::new();
+    engine.build(&package, &kernel, &order, &mut events).unwrap();
+    assert_eq!(fs::read_to_string(place.join("config.h")).unwrap(), "65534\n");
+    assert!(fs::symlink_metadata(place.join("bad")).is_err() && place.join("module/r8169.ko").exists());
+    for file in ["", "config.h", "module", "module/beside", "module/r8169.ko"] {
+        assert_eq!(fs::metadata(place.join(file)).unwrap().uid(), 0, "{file}");
+    }
+    let manifest = Manifest::read(engine.layout(), &package, &kernel).unwrap().unwrap();
+    let digest = Command::new("sha256sum").arg(place.join("module/r8169.ko")).output().unwrap().stdout;
+    assert!(digest.starts_with(manifest.built.modules[0].sha256.as_bytes()), "the manifest is of what is there");
 }
 
 fn a_place_that_is_not_there_can_be_shown() {
