@@ -44,10 +44,9 @@ impl<'m> Gate<'m> {
         self.machine.sh(&format!("rm {0}/started {0}/go", self.folder));
     }
 
-    /// The lines of a shell script that stop at this gate, saying `word`.
+    /// A line of a shell script that stops at the gate in a folder, if there is one, and says that folder's name.
     #[must_use]
-    pub fn script(&self, word: &str) -> String {
-        let folder = self.folder;
-        format!("if test -p {folder}/started; then echo {word} > {folder}/started; read line < {folder}/go; fi")
+    pub fn script(folder: &str) -> String {
+        format!("if test -p {folder}/started; then echo {folder} > {folder}/started; read line < {folder}/go; fi")
     }
 }
