@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "a test program")]
 
+use libtest_mimic::{Arguments, Trial};
 use std::fs::{self, Permissions};
 use std::io::BufRead as _;
 use std::net::TcpListener;
@@ -45,14 +46,14 @@ fn main() {
         let _ = running.follow(None, |e| e, |_, bytes| std::io::Write::write_all(&mut std::io::stdout(), bytes));
         return;
     }
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: every test of the sandbox; only root can make one. Run: sudo -E cargo test --test sandbox");
-        return;
-    }
-    run("without_namespaces", without_namespaces);
-    if sandbox::strength() != Strength::Namespaces {
-        eprintln!("SKIPPED: the tests of the sandbox's namespaces; this machine refuses them");
-        return;
+    let mut arguments = Arguments::from_args();
+    // They make and remove what belongs to the whole machine.
+    arguments.test_threads = Some(1);
+    let root = rustix::process::geteuid().is_root();
+    let (mut apart, mut tests) = (false, Vec::new());
+    if root {
+        tests.push(trial("without_namespaces", without_namespaces));
+        apart = sandbox::strength() == Strength::Namespaces;
     }
     for (name, test) in [
         ("its_own_code_and_output_arrive", its_own_code_and_output_arrive as fn()),
@@ -72,8 +73,19 @@ fn main() {
         ("what_lies_below_dev_can_be_shown", what_lies_below_dev_can_be_shown),
         ("a_place_that_is_not_there_can_be_shown", a_place_that_is_not_there_can_be_shown),
     ] {
-        run(name, test);
+        tests.push(trial(name, test).with_ignored_flag(!apart));
     }
+    if !arguments.list && !apart {
+        eprintln!("SKIPPED: tests of the sandbox; they take root, and a machine that allows namespaces");
+    }
+    libtest_mimic::run(&arguments, tests).exit();
+}
+
+fn trial(name: &str, test: fn()) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
 }
 
 fn run(name: &str, test: fn()) {
