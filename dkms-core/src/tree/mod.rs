@@ -21,7 +21,10 @@ pub use manifest::{BuiltModule, BuiltRecord, InstallRecord, InstalledFile, Manif
 pub use scan::{SourceState, TreeEntry, TreePackage, WeakLink, package, scan};
 pub(crate) use scan::{link_target, resolve};
 
-use crate::error::Result;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::error::{IoContext as _, Result};
 use crate::layout::Layout;
 use crate::model::PackageId;
 
@@ -31,8 +34,18 @@ use crate::model::PackageId;
 /// # Errors
 /// When the tree cannot be written.
 pub fn add(layout: &Layout, package: &PackageId) -> Result<()> {
-    files::make_folders(&layout.version_dir(package))?;
-    files::link_atomic(&layout.inside(&layout.source(package)), &layout.source_link(package))
+    let (source, version) = (layout.inside(&layout.source(package)), layout.version_dir(package));
+    if files::look(&version)?.is_some() {
+        return files::link_atomic(&source, &layout.source_link(package));
+    }
+    // The folder comes with its link: without it, whoever looks meanwhile would take the package for broken.
+    let parent = layout.package_dir(&package.name);
+    files::make_folders(&parent)?;
+    let beside = tempfile::Builder::new().prefix(".dkmsd-add-").tempdir_in(&parent).at("make a folder in", &parent)?;
+    std::fs::set_permissions(beside.path(), Permissions::from_mode(0o755)).at("open", beside.path())?;
+    files::link_atomic(&source, &beside.path().join("source"))?;
+    std::fs::rename(beside.keep(), &version).at("make", &version)?;
+    files::sync_parent(&version)
 }
 
 /// Removes a version from the tree with everything built of it, and the package with its last version.
