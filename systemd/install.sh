@@ -13,7 +13,7 @@
 #   --help           this text
 #
 # It may be run again at any time: that upgrades in place. Missing tools come from the distribution: tested on Debian
-# and Ubuntu; Fedora, openSUSE, Arch and Alpine follow the same table and are untested.
+# 12; Ubuntu, Fedora, openSUSE, Arch and Alpine follow the same table and are untested.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -95,7 +95,7 @@ find_family() {
         distribution=$word
         break
     done
-    [[ $family == debian ]] || warn "this distribution (${ID:-unknown}) is untested; please report what does not work"
+    [[ $ID == debian ]] || warn "this distribution (${ID:-unknown}) is untested; please report what does not work"
 }
 
 # What has to be there (a command, or a path) and which package has it: Debian, Fedora, openSUSE, Arch, Alpine.
