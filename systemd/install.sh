@@ -182,7 +182,7 @@ warn_of_classic() {
     local classic
     classic=$(command -v dkms || true)
     [[ $classic ]] || return 0
-    warn "$classic is installed too. Its files are left alone, and both work on the same state in /var/lib/dkms, so
+    warn "the distribution's dkms package ($classic) is installed too. Its files are left alone, and both work on the same state in /var/lib/dkms, so
   nothing is lost; but both will build when a kernel comes. To leave that to dkmsd: systemctl disable --now dkms.service
   and take /etc/kernel/postinst.d/dkms and /etc/kernel/header_postinst.d/dkms out of use (chmod -x)."
 }
