@@ -13,7 +13,7 @@
 #   --help           this text
 #
 # It may be run again at any time: that upgrades in place. Missing tools come from the distribution: tested on Debian
-# and Ubuntu; Fedora, openSUSE, Arch and Alpine follow the same table and are untested.
+# 12; Ubuntu, Fedora, openSUSE, Arch and Alpine follow the same table and are untested.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -95,7 +95,7 @@ find_family() {
         distribution=$word
         break
     done
-    [[ $family == debian ]] || warn "this distribution (${ID:-unknown}) is untested; please report what does not work"
+    [[ $ID == debian ]] || warn "this distribution (${ID:-unknown}) is untested; please report what does not work"
 }
 
 # What has to be there (a command, or a path) and which package has it: Debian, Fedora, openSUSE, Arch, Alpine.
@@ -182,7 +182,7 @@ warn_of_classic() {
     local classic
     classic=$(command -v dkms || true)
     [[ $classic ]] || return 0
-    warn "$classic is installed too. Its files are left alone, and both work on the same state in /var/lib/dkms, so
+    warn "the distribution's dkms package ($classic) is installed too. Its files are left alone, and both work on the same state in /var/lib/dkms, so
   nothing is lost; but both will build when a kernel comes. To leave that to dkmsd: systemctl disable --now dkms.service
   and take /etc/kernel/postinst.d/dkms and /etc/kernel/header_postinst.d/dkms out of use (chmod -x)."
 }

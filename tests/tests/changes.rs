@@ -72,6 +72,8 @@ fn nothing_is_installed_by_itself_where_an_admin_turned_that_off() {
     machine.sh("touch /etc/dkms/no-autoinstall");
     machine.apt_install(&[&format!("linux-headers-{kernel}")]);
     machine.drop_fixture("hello-dkmsd-1.0");
+    let is_ready = format!("dkmsctl kernels | grep -q '^{kernel} .* ready '");
+    machine.wait_until("the headers are whole: nothing else is in the way", &is_ready, LIMIT);
     machine.rescan();
     assert_eq!(machine.property("NJobs"), 0);
     assert!(machine.history(0).is_empty(), "not even added: {:#?}", machine.history(0));
