@@ -4,16 +4,25 @@
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::queue::messages::Ask;
 use crate::snapshot::Snapshot;
+
+/// The journal's own words for our levels.
+const PRIORITIES: PriorityMappings = PriorityMappings {
+    error: Priority::Error,
+    warn: Priority::Warning,
+    info: Priority::Informational,
+    debug: Priority::Debug,
+    trace: Priority::Debug,
+};
 
 /// Sends the log to the journal, with fields, under systemd; else to stderr.
 pub fn start_log() {
@@ -22,7 +31,8 @@ pub fn start_log() {
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     match tracing_journald::layer() {
         Ok(journal) if under_systemd => {
-            registry.with(journal.with_field_prefix(None).with_syslog_identifier("dkmsd".into())).init();
+            let journal = journal.with_field_prefix(None).with_syslog_identifier("dkmsd".into());
+            registry.with(journal.with_priority_mappings(PRIORITIES)).init();
         }
         _ => {
             let colours = std::io::stderr().is_terminal();
@@ -52,7 +62,8 @@ pub fn tell(states: &[NotifyState<'_>]) {
 
 /// Keeps the status line of `systemctl status` up to date, and the watchdog quiet for as long as the reconciler answers.
 pub async fn keep_informed(mut snapshot: watch::Receiver<Arc<Snapshot>>, reconciler: mpsc::Sender<Ask>) {
-    let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
+    // Made once: what happens meanwhile must not put the next beat off.
+    let mut beat = sd_notify::watchdog_enabled().map(|period| tokio::time::interval(period / 2));
     let mut last = String::new();
     loop {
         let line = status_line(&snapshot.borrow_and_update());
@@ -62,7 +73,7 @@ pub async fn keep_informed(mut snapshot: watch::Receiver<Arc<Snapshot>>, reconci
         }
         tokio::select! {
             changed = snapshot.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(watchdog.unwrap_or(Duration::MAX)) => {
+            () = next_beat(&mut beat) => {
                 let reconciler = reconciler.clone();
                 // Apart, so that a loop that hangs stops the watchdog and not the status line.
                 tokio::spawn(async move {
@@ -73,6 +84,14 @@ pub async fn keep_informed(mut snapshot: watch::Receiver<Arc<Snapshot>>, reconci
                 });
             }
         }
+    }
+}
+
+/// For ever where no watchdog is wanted.
+async fn next_beat(beat: &mut Option<tokio::time::Interval>) {
+    match beat {
+        Some(beat) => drop(beat.tick().await),
+        None => std::future::pending().await,
     }
 }
 
