@@ -116,9 +116,10 @@ pub(super) async fn add(cx: &mut Context, args: &Add) -> Result<Exit, Failure> {
     let rows = manager.list_status(&filter).await?;
     match rows.as_slice() {
         [] => {}
-        rows if rows.iter().any(|r| r.autoinstall) => {
+        rows if rows.iter().any(|r| r.autoinstall && matches!(r.state.as_str(), "queued" | "building")) => {
             cx.out.line("it will be built and installed by itself; see dkmsctl status, dkmsctl monitor")?;
         }
+        rows if rows.iter().all(|r| r.state == "installed") => {}
         [row, ..] => {
             cx.out.line(&format!("{}; to install it: dkmsctl install {}", status::line(row), filter.package))?;
         }
