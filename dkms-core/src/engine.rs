@@ -15,7 +15,7 @@ mod trust;
 
 pub use scripts::kill_scripts;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::build::first_error;
@@ -32,16 +32,32 @@ use crate::settings::Settings;
 use crate::tree::{self, Failure, Holder, SourceState};
 
 /// Who asks, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Order {
     /// Also when it is there, or a check says no.
     pub force: bool,
+    /// Install in spite of the version check (`--force-version-override`).
+    pub force_version_override: bool,
+    /// What is built stays, whatever it was made from: the classic command's way. Else it is built anew when an input
+    /// changed.
+    pub keep_built: bool,
     /// A person asked: what is removed is held, and a hold ends with what is installed.
     pub by_hand: bool,
     /// Who.
     pub uid: u32,
     /// Why, in a sentence.
     pub reason: String,
+}
+
+/// What a caller has other than the machine's settings say, for all it asks of one engine.
+#[derive(Debug, Clone, Default)]
+pub struct Adjustments {
+    /// `--directive NAME=VALUE`: read after dkms.conf and its overrides.
+    pub directives: Vec<(String, String)>,
+    /// `-c`: a dkms.conf elsewhere than at the root of the source.
+    pub conf: Option<PathBuf>,
+    /// `--config`: a kernel's configuration elsewhere than in its headers.
+    pub kernel_config: Option<PathBuf>,
 }
 
 /// Whether anything changed.
@@ -70,6 +86,7 @@ pub struct Engine {
     observer: Observer,
     user: Option<User>,
     in_chroot: bool,
+    adjustments: Adjustments,
 }
 
 impl Engine {
@@ -83,7 +100,28 @@ impl Engine {
             Some(known) => known,
             None => chroot::in_chroot().unwrap_or(true),
         };
-        Ok(Self { observer: Observer::new(&settings)?, user: users::build_user(&layout), in_chroot, layout, settings })
+        let (observer, user) = (Observer::new(&settings)?, users::build_user(&layout));
+        Ok(Self { observer, user, in_chroot, layout, settings, adjustments: Adjustments::default() })
+    }
+
+    /// The same engine, with what its caller has otherwise.
+    #[must_use]
+    pub fn adjusted(mut self, adjustments: Adjustments) -> Self {
+        self.observer.adjust_kernel_config(adjustments.kernel_config.clone());
+        self.adjustments = adjustments;
+        self
+    }
+
+    /// What a package's dkms.conf is asked for.
+    fn request<'a>(
+        &'a self,
+        source: &'a Path,
+        package: Option<&'a PackageId>,
+        kernel: &'a KernelId,
+        strict: bool,
+    ) -> Request<'a> {
+        let conf = self.adjustments.conf.as_deref();
+        Request { source, conf, package, kernel, strict, directives: &self.adjustments.directives }
     }
 
     /// Where it works.
@@ -104,14 +142,14 @@ impl Engine {
     /// What dkms.conf says, every broken rule being an error.
     fn recipe(&self, package: &PackageId, kernel: &KernelId) -> Result<Recipe> {
         let source = self.source(package)?;
-        let request = Request { source: &source, package: Some(package), kernel, strict: true, directives: &[] };
+        let request = self.request(&source, Some(package), kernel, true);
         Ok(self.observer.loader().load(&request)?.recipe)
     }
 
     /// What dkms.conf says, for taking away: whatever is wrong with it must not keep a module installed.
     fn recipe_if_readable(&self, package: &PackageId, kernel: &KernelId) -> Option<(PathBuf, Recipe)> {
         let source = self.source(package).ok()?;
-        let request = Request { source: &source, package: Some(package), kernel, strict: false, directives: &[] };
+        let request = self.request(&source, Some(package), kernel, false);
         let recipe = self.observer.loader().load(&request).ok()?.recipe;
         Some((source, recipe))
     }
@@ -169,7 +207,7 @@ impl Engine {
         };
         // What could not even be added has its source all the same.
         let source = self.source(package).unwrap_or_else(|_| self.layout.source(package));
-        let request = Request { source: &source, package: Some(package), kernel, strict: false, directives: &[] };
+        let request = self.request(&source, Some(package), kernel, false);
         let recipe = self.observer.loader().load(&request).map(|loaded| loaded.recipe);
         let depends = recipe.map(|r| self.depends(&r, kernel)).unwrap_or_default();
         let inputs = self.observer.inputs(package, kernel, &source, &headers, &depends).ok()?;
@@ -207,7 +245,7 @@ fn needs_root(what: &str) -> Result<()> {
     if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotRoot { what: what.into() }) }
 }
 
-fn remove_if_there(path: &std::path::Path) -> Result<()> {
+fn remove_if_there(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.at("remove", path),

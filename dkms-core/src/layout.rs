@@ -14,6 +14,7 @@ pub struct Layout {
     source_tree: PathBuf,
     dkms_tree: PathBuf,
     install_tree: PathBuf,
+    kernel_source: Option<PathBuf>,
 }
 
 impl Default for Layout {
@@ -31,6 +32,7 @@ impl Layout {
             source_tree: "/usr/src".into(),
             dkms_tree: "/var/lib/dkms".into(),
             install_tree: "/lib/modules".into(),
+            kernel_source: None,
         }
     }
 
@@ -51,6 +53,13 @@ impl Layout {
                 *mine = other;
             }
         }
+        self
+    }
+
+    /// One folder of headers for every kernel (`--kernelsourcedir`), as seen from inside the root.
+    #[must_use]
+    pub fn with_kernel_source(mut self, folder: Option<PathBuf>) -> Self {
+        self.kernel_source = folder.or(self.kernel_source);
         self
     }
 
@@ -94,10 +103,10 @@ impl Layout {
         &self.install_tree
     }
 
-    /// `$kernel_source_dir` as dkms.conf sees it: `<install_tree>/<k>/build`.
+    /// `$kernel_source_dir` as dkms.conf sees it: `<install_tree>/<k>/build`, unless another was named.
     #[must_use]
     pub fn kernel_source_inside(&self, kernel: &KernelRelease) -> PathBuf {
-        self.install_tree.join(kernel).join("build")
+        self.kernel_source.clone().unwrap_or_else(|| self.install_tree.join(kernel).join("build"))
     }
 
     // Sources.
@@ -241,10 +250,10 @@ impl Layout {
         self.install_tree().join(kernel)
     }
 
-    /// `/lib/modules/<k>/build`: the link to the headers.
+    /// `/lib/modules/<k>/build`: the link to the headers, unless another folder was named.
     #[must_use]
     pub fn kernel_source(&self, kernel: &KernelRelease) -> PathBuf {
-        self.kernel_folder(kernel).join("build")
+        self.host(self.kernel_source_inside(kernel))
     }
 
     /// `/boot`.

@@ -111,6 +111,11 @@ impl Observer {
         &self.loader
     }
 
+    /// Takes every kernel's configuration from one file (`--config`).
+    pub(crate) fn adjust_kernel_config(&mut self, file: Option<PathBuf>) {
+        self.loader.adjust_kernel_config(file);
+    }
+
     /// This machine's architecture.
     #[must_use]
     pub fn arch(&self) -> &Arch {

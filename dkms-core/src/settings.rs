@@ -73,6 +73,8 @@ pub struct Settings {
     pub dkms_tree: Option<PathBuf>,
     /// `install_tree`, likewise.
     pub install_tree: Option<PathBuf>,
+    /// `--kernelsourcedir`: one folder of headers for every kernel, as seen from inside the root.
+    pub kernel_source_dir: Option<PathBuf>,
     /// `tmp_location`: where temporary folders go; `/tmp` by default.
     pub tmp_location: PathBuf,
     /// `verbose`.
@@ -181,6 +183,7 @@ impl Settings {
             source_tree,
             dkms_tree,
             install_tree,
+            kernel_source_dir: None,
             tmp_location,
             verbose: is_true(take("verbose")).unwrap_or(false),
             symlink_modules: is_true(take("symlink_modules")).unwrap_or(false),
@@ -210,11 +213,9 @@ impl Settings {
     /// Where everything lies, with the trees that were set.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        Layout::under(&self.root).with_trees(
-            self.source_tree.clone(),
-            self.dkms_tree.clone(),
-            self.install_tree.clone(),
-        )
+        Layout::under(&self.root)
+            .with_trees(self.source_tree.clone(), self.dkms_tree.clone(), self.install_tree.clone())
+            .with_kernel_source(self.kernel_source_dir.clone())
     }
 
     /// What was set for one package.

@@ -392,7 +392,7 @@ fn post_build_writes_the_result() {
         place.display()
     );
     write("usr/src/a-1/hook.sh", hook.as_bytes());
-    let order = Order { force: false, by_hand: false, uid: 0, reason: "a test".into() };
+    let order = Order { reason: "a test".into(), ..Order::default() };
     let mut events: Vec<Event> = Vec::new();
     engine.build(&package, &kernel, &order, &mut events).unwrap();
     assert_eq!(fs::read_to_string(place.join("config.h")).unwrap(), "65534\n");

@@ -59,7 +59,13 @@ fn outcome(engine: &Engine, task: &Task) -> Outcome {
 
 fn perform(engine: &Engine, task: &Task, found: &mut Option<dkms_core::model::PackageId>) -> Result<Done> {
     let sink = &mut ToDaemon;
-    let order = Order { force: task.force, by_hand: task.by_hand, uid: task.uid, reason: task.reason.clone() };
+    let order = Order {
+        force: task.force,
+        by_hand: task.by_hand,
+        uid: task.uid,
+        reason: task.reason.clone(),
+        ..Order::default()
+    };
     match (task.operation, &task.package, &task.kernel) {
         (Operation::Add, _, _) if task.source.is_some() => {
             let folder = task.source.clone().unwrap_or_default();

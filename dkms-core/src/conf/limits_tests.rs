@@ -66,6 +66,7 @@ fn a_file_of_50_megabytes_is_not_read() {
     let started = Instant::now();
     let error = ConfLoader::new(&Layout::under(folder.path())).load(&Request {
         source: folder.path(),
+        conf: None,
         package: None,
         kernel: &KernelId::new("6.1", "x86_64").unwrap(),
         strict: false,

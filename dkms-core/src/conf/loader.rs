@@ -25,6 +25,8 @@ const REMEMBERED: usize = 50_000;
 pub struct Request<'a> {
     /// The folder that holds dkms.conf.
     pub source: &'a Path,
+    /// A dkms.conf elsewhere (`-c`).
+    pub conf: Option<&'a Path>,
     /// Which package it should be, when that is known: presets `$module` and `$module_version`, and finds overrides.
     pub package: Option<&'a PackageId>,
     /// The kernel to evaluate for.
@@ -53,6 +55,7 @@ pub struct ConfLoader {
     evaluator: Evaluator,
     parallel_jobs: u32,
     kept: Kept,
+    kernel_config: Option<PathBuf>,
     values: Mutex<HashMap<[u8; 32], Arc<Values>>>,
     configs: Mutex<HashMap<PathBuf, (Stamp, Arc<Config>)>>,
 }
@@ -75,6 +78,7 @@ impl ConfLoader {
             evaluator: Evaluator::new(layout),
             parallel_jobs: cpus(),
             kept: Kept::new(layout.state_dir().join("cache/conf")),
+            kernel_config: None,
             values: Mutex::default(),
             configs: Mutex::default(),
         }
@@ -85,6 +89,11 @@ impl ConfLoader {
     pub fn with_parallel_jobs(mut self, jobs: u32) -> Self {
         self.parallel_jobs = jobs;
         self
+    }
+
+    /// Takes every kernel's configuration from one file (`--config`).
+    pub(crate) fn adjust_kernel_config(&mut self, file: Option<PathBuf>) {
+        self.kernel_config = file;
     }
 
     /// The evaluator behind it.
@@ -98,7 +107,7 @@ impl ConfLoader {
     /// # Errors
     /// When there is no dkms.conf, it cannot be evaluated, or (strict) it breaks a rule or is not the package asked for.
     pub fn load(&self, request: &Request<'_>) -> Result<Loaded> {
-        let path = request.source.join("dkms.conf");
+        let path = request.conf.map_or_else(|| request.source.join("dkms.conf"), Path::to_owned);
         if !path.is_file() {
             return Err(Error::NoConf { path });
         }
@@ -197,8 +206,10 @@ impl ConfLoader {
 
     /// The kernel's configuration, read again only when its file changed.
     fn kernel_config(&self, kernel: &KernelId) -> Arc<Config> {
-        let headers = self.layout.kernel_source(&kernel.release);
-        let stamp = [headers.join("include/config/auto.conf"), headers.join(".config")].iter().find_map(|p| {
+        let headers = self.kernel_config.clone().unwrap_or_else(|| self.layout.kernel_source(&kernel.release));
+        let named = self.kernel_config.iter().cloned();
+        let own = [headers.join("include/config/auto.conf"), headers.join(".config")];
+        let stamp = named.chain(own).find_map(|p| {
             use std::os::unix::fs::MetadataExt;
             let m = fs::metadata(p).ok()?;
             Some((m.ino(), m.len(), m.modified().ok()?))
@@ -208,7 +219,10 @@ impl ConfLoader {
         {
             return Arc::clone(config);
         }
-        let config = KernelConfig::below(&headers);
+        let config = match &self.kernel_config {
+            Some(file) => KernelConfig::at(file),
+            None => KernelConfig::below(&headers),
+        };
         let text = config.path.as_ref().and_then(|p| fs::read(p).ok()).unwrap_or_default();
         let config = Arc::new(Config { config, digest: Sha256::digest(&text).into() });
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);

@@ -29,6 +29,7 @@ impl Fixture {
         let directives: Vec<_> = directives.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         self.loader.load(&Request {
             source: &self.root.path().join("usr/src/hello-1.0"),
+            conf: None,
             package: package.as_ref(),
             kernel: &KernelId::new("6.1.0-56-amd64", "x86_64").unwrap(),
             strict: true,
@@ -91,6 +92,7 @@ fn another_package_than_the_one_asked_for_is_an_error() {
     assert!(matches!(
         f.loader.load(&Request {
             source: Path::new("/nowhere"),
+            conf: None,
             package: None,
             kernel: &KernelId::new("6.1", "x86_64").unwrap(),
             strict: true,
@@ -140,6 +142,7 @@ fn a_look_of_another_process() {
     let loader = ConfLoader::new(&Layout::under(&root));
     let loaded = loader.load(&Request {
         source: &root.join("usr/src/hello-1.0"),
+        conf: None,
         package: Some(&"hello/1.0".parse().unwrap()),
         kernel: &KernelId::new("6.1.0-56-amd64", "x86_64").unwrap(),
         strict: true,
@@ -155,8 +158,14 @@ fn a_file_that_cannot_be_evaluated_traps_nothing() {
     let package = "hello/1.0".parse().unwrap();
     let kernel = KernelId::new("6.1.0-56-amd64", "x86_64").unwrap();
     let source = f.root.path().join("usr/src/hello-1.0");
-    let mut request =
-        Request { source: &source, package: Some(&package), kernel: &kernel, strict: true, directives: &[] };
+    let mut request = Request {
+        source: &source,
+        conf: None,
+        package: Some(&package),
+        kernel: &kernel,
+        strict: true,
+        directives: &[],
+    };
     assert!(matches!(f.loader.load(&request), Err(Error::Evaluation { .. })));
     request.strict = false;
     let loaded = f.loader.load(&request).unwrap();

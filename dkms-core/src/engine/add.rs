@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::trust::writable_by_others;
 use super::{Done, Engine, Order, remove_if_there, waiting};
-use crate::conf::{Loaded, Request};
+use crate::conf::Loaded;
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::{Phase, Sink};
 use crate::model::{KernelId, PackageId};
@@ -63,7 +63,7 @@ impl Engine {
 
     fn load_for_add(&self, source: &Path, package: Option<&PackageId>) -> Result<Loaded> {
         let kernel = KernelId { release: self.observer.running().clone(), arch: self.observer.arch().clone() };
-        let request = Request { source, package, kernel: &kernel, strict: true, directives: &[] };
+        let request = self.request(source, package, &kernel, true);
         self.observer.loader().load(&request)
     }
 

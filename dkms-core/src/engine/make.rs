@@ -68,6 +68,9 @@ impl Engine {
     ) -> Result<Done> {
         let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
         let source = self.source(package)?;
+        if order.keep_built && !order.force && self.layout.module_dir(package, kernel).is_dir() {
+            return Ok(Done::Unchanged(format!("{package} is built for {} already", kernel.release)));
+        }
         let recipe = self.recipe(package, kernel)?;
         if let Some(reason) = recipe.exclusion.clone() {
             return Err(Error::Excluded { package: package.clone(), kernel: kernel.clone(), reason });

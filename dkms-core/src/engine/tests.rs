@@ -124,7 +124,7 @@ fn verbs(look: &Look) -> Vec<Verb> {
 }
 
 fn daemons() -> Order {
-    Order { force: false, by_hand: false, uid: 0, reason: "a test".into() }
+    Order { reason: "a test".into(), ..Order::default() }
 }
 
 fn by_hand() -> Order {

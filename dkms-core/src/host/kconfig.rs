@@ -16,13 +16,19 @@ impl KernelConfig {
     /// Reads the configuration below a header folder; empty when there is none.
     #[must_use]
     pub fn below(headers: &Path) -> Self {
-        [headers.join("include/config/auto.conf"), headers.join(".config")]
-            .into_iter()
-            .find_map(|path| {
-                let text = fs::read(&path).ok()?;
-                Some(Self { path: Some(path), ..Self::parse(&String::from_utf8_lossy(&text)) })
-            })
-            .unwrap_or_default()
+        let files = [headers.join("include/config/auto.conf"), headers.join(".config")];
+        files.into_iter().find_map(Self::read).unwrap_or_default()
+    }
+
+    /// Reads the configuration in a file; empty when it cannot be read.
+    #[must_use]
+    pub fn at(file: &Path) -> Self {
+        Self::read(file.to_owned()).unwrap_or_default()
+    }
+
+    fn read(path: PathBuf) -> Option<Self> {
+        let text = fs::read(&path).ok()?;
+        Some(Self { path: Some(path), ..Self::parse(&String::from_utf8_lossy(&text)) })
     }
 
     /// Takes `CONFIG_X=value` lines; quotes around a value are not part of it.

@@ -69,7 +69,8 @@ impl Gathering<'_> {
 
     fn name_of(&self, folder: &Path) -> Option<PackageId> {
         let kernel = self.kernel_to_ask_for();
-        let request = Request { source: folder, package: None, kernel: &kernel, strict: false, directives: &[] };
+        let request =
+            Request { source: folder, conf: None, package: None, kernel: &kernel, strict: false, directives: &[] };
         match self.observer.loader.load(&request) {
             Ok(loaded) => Some(loaded.recipe.package),
             Err(error) => {
@@ -142,7 +143,7 @@ impl Gathering<'_> {
 
     /// A conf breaks a rule: whether that keeps something from being installed depends on what it asks for all the same.
     fn judge_trouble(&self, id: &PackageId, folder: &Path, kernel: &KernelId, error: &Error, trouble: &mut Trouble) {
-        let request = Request { source: folder, package: Some(id), kernel, strict: false, directives: &[] };
+        let request = Request { source: folder, conf: None, package: Some(id), kernel, strict: false, directives: &[] };
         let asks = self.observer.loader.load(&request).map(|loaded| loaded.recipe);
         let unknown = asks.as_ref().map_or(true, |r| r.warnings.iter().any(|w| w.starts_with("AUTOINSTALL=")));
         trouble.unknown |= unknown;
@@ -179,7 +180,7 @@ impl Gathering<'_> {
     }
 
     fn recipe(&self, id: &PackageId, folder: &Path, kernel: &KernelId) -> Result<Recipe> {
-        let request = Request { source: folder, package: Some(id), kernel, strict: true, directives: &[] };
+        let request = Request { source: folder, conf: None, package: Some(id), kernel, strict: true, directives: &[] };
         self.observer.loader.load(&request).map(|loaded| loaded.recipe)
     }
 
