@@ -5,14 +5,18 @@
 //! [`Engine::install`] puts modules in place, [`Engine::finish_kernel`] runs depmod and commits or rolls back.
 
 mod add;
+pub mod autoinstall;
 mod install;
+mod kernel_hooks;
 mod make;
+mod matching;
 mod remove;
 mod scripts;
 #[cfg(test)]
 mod tests;
 mod trust;
 
+pub use kernel_hooks::Cleared;
 pub use scripts::kill_scripts;
 
 use std::path::{Path, PathBuf};
