@@ -5,9 +5,12 @@
 //! [`Engine::install`] puts modules in place, [`Engine::finish_kernel`] runs depmod and commits or rolls back.
 
 mod add;
+pub mod autoinstall;
 mod install;
 mod keys;
+mod kernel_hooks;
 mod make;
+mod matching;
 mod remove;
 mod scripts;
 #[cfg(test)]
@@ -15,6 +18,7 @@ mod tests;
 mod trust;
 
 pub use keys::Keys;
+pub use kernel_hooks::Cleared;
 pub use scripts::kill_scripts;
 
 use std::path::{Path, PathBuf};

@@ -79,6 +79,24 @@ pub enum Error {
         package: PackageId,
     },
 
+    /// No version of the package is in the tree.
+    #[error("no version of {name} is in the tree; see: dkms status")]
+    UnknownPackage {
+        /// The package.
+        name: PackageName,
+    },
+
+    /// match was asked to make a kernel like itself.
+    #[error("{kernel} is both the kernel to install on and the one to go by; name another with --templatekernel or -k")]
+    SameKernel {
+        /// The kernel.
+        kernel: KernelId,
+    },
+
+    /// match was not told which kernel to go by.
+    #[error("which kernel is to be gone by? Name it with --templatekernel KERNEL")]
+    NoTemplate,
+
     /// The source of a package that is in the tree is missing.
     #[error(
         "{package} is broken: its source {} is missing; put the source back, or forget the package with: dkmsctl remove {package}",
@@ -395,9 +413,10 @@ impl Error {
             | Self::Name(_)
             | Self::NotRoot { .. }
             | Self::Canceled
+            | Self::NoTemplate
             | Self::BadSettings { .. } => 1,
-            Self::NoSource { .. } => 2,
-            Self::AlreadyAdded { .. } | Self::NotAdded { .. } => 3,
+            Self::NoSource { .. } | Self::SameKernel { .. } => 2,
+            Self::AlreadyAdded { .. } | Self::NotAdded { .. } | Self::UnknownPackage { .. } => 3,
             Self::NoConf { .. } | Self::Broken { .. } | Self::NoOsRelease { .. } => 4,
             Self::PatchMissing { .. } => 5,
             Self::PatchFailed { .. }
