@@ -6,13 +6,17 @@
 
 mod add;
 mod install;
+mod load;
 mod make;
+mod pack;
 mod remove;
 mod scripts;
 #[cfg(test)]
 mod tests;
 mod trust;
 
+pub use load::{LoadedArchive, LoadedPackage};
+pub use pack::{KernelChoice, PackTarball};
 pub use scripts::kill_scripts;
 
 use std::path::PathBuf;
