@@ -7,18 +7,22 @@
 mod add;
 pub mod autoinstall;
 mod install;
-mod keys;
 mod kernel_hooks;
+mod keys;
+mod load;
 mod make;
 mod matching;
+mod pack;
 mod remove;
 mod scripts;
 #[cfg(test)]
 mod tests;
 mod trust;
 
-pub use keys::Keys;
 pub use kernel_hooks::Cleared;
+pub use keys::Keys;
+pub use load::{LoadedArchive, LoadedPackage};
+pub use pack::{KernelChoice, PackTarball};
 pub use scripts::kill_scripts;
 
 use std::path::{Path, PathBuf};

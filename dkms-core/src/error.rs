@@ -394,6 +394,95 @@ pub enum Error {
         log: PathBuf,
     },
 
+    /// An archive is to hold nothing.
+    #[error("{package}: an archive of binaries only and of source only would hold neither; choose one")]
+    Neither {
+        /// The package.
+        package: PackageId,
+    },
+
+    /// Every build of the package is asked for, and there is none.
+    #[error(
+        "{package} is built for no kernel: there is nothing to put into an archive; build it first: dkmsctl build {package}"
+    )]
+    NothingBuilt {
+        /// The package.
+        package: PackageId,
+    },
+
+    /// The place for an archive cannot be written.
+    #[error("cannot write an archive at {}: {source}; name another place", path.display())]
+    Destination {
+        /// The archive.
+        path: PathBuf,
+        /// The system's own word.
+        source: io::Error,
+    },
+
+    /// An archive could not be made.
+    #[error("{package}: no archive was made at {}: {why}", path.display())]
+    Pack {
+        /// The package.
+        package: PackageId,
+        /// The archive.
+        path: PathBuf,
+        /// What failed.
+        why: String,
+    },
+
+    /// There is no such archive.
+    #[error("there is no archive at {}", path.display())]
+    NoArchive {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+
+    /// An archive that holds no package.
+    #[error("{} holds no dkms.conf, so no driver package", path.display())]
+    ArchiveWithoutConf {
+        /// The archive.
+        path: PathBuf,
+    },
+
+    /// An archive that cannot be unpacked, must not be, or whose dkms.conf is not valid.
+    #[error("{} is not loaded: {why}", path.display())]
+    BadArchive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The package of an archive is in the tree already.
+    #[error("{package} is in the tree already, so {} is not loaded; --force replaces it", archive.display())]
+    LoadedAlready {
+        /// The package.
+        package: PackageId,
+        /// The archive.
+        archive: PathBuf,
+    },
+
+    /// The binaries of an archive were loaded, and nothing else is there of the package.
+    #[error(
+        "{package}: its modules are loaded and can be installed, but there is no source at {}, so it cannot be built for other kernels;          unpack the source there, dkmsctl remove {package}, and load the archive again",
+        path.display()
+    )]
+    OnlyBinaries {
+        /// The package.
+        package: PackageId,
+        /// Where the source should be.
+        path: PathBuf,
+    },
+
+    /// rpm did not install a package.
+    #[error("rpm did not install {}: {why}", path.display())]
+    Rpm {
+        /// The package file.
+        path: PathBuf,
+        /// What it said.
+        why: String,
+    },
+
     /// Somebody canceled it.
     #[error("canceled")]
     Canceled,
@@ -414,9 +503,13 @@ impl Error {
             | Self::NotRoot { .. }
             | Self::Canceled
             | Self::NoTemplate
-            | Self::BadSettings { .. } => 1,
-            Self::NoSource { .. } | Self::SameKernel { .. } => 2,
-            Self::AlreadyAdded { .. } | Self::NotAdded { .. } | Self::UnknownPackage { .. } => 3,
+            | Self::BadSettings { .. }
+            | Self::OnlyBinaries { .. } => 1,
+            Self::NoSource { .. } | Self::SameKernel { .. } | Self::NoArchive { .. } => 2,
+            Self::AlreadyAdded { .. }
+            | Self::NotAdded { .. }
+            | Self::UnknownPackage { .. }
+            | Self::ArchiveWithoutConf { .. } => 3,
             Self::NoConf { .. } | Self::Broken { .. } | Self::NoOsRelease { .. } => 4,
             Self::PatchMissing { .. } => 5,
             Self::PatchFailed { .. }
@@ -428,9 +521,16 @@ impl Error {
             | Self::NotAModule { .. }
             | Self::Tool { .. }
             | Self::NotUndone { .. }
-            | Self::Depmod { .. } => 6,
-            Self::ModuleNotBuilt { .. } => 7,
-            Self::BadConf { .. } | Self::Evaluation { .. } | Self::EmptySource { .. } => 8,
+            | Self::Depmod { .. }
+            | Self::NothingBuilt { .. }
+            | Self::Pack { .. } => 6,
+            Self::ModuleNotBuilt { .. } | Self::BadArchive { .. } => 7,
+            Self::BadConf { .. }
+            | Self::Evaluation { .. }
+            | Self::EmptySource { .. }
+            | Self::Neither { .. }
+            | Self::LoadedAlready { .. } => 8,
+            Self::Destination { .. } | Self::Rpm { .. } => 9,
             Self::BuildFailed { .. } | Self::Timeout { .. } => 10,
             Self::DependsMissing { .. } => 13,
             Self::NoHeaders { .. } => 21,

@@ -155,6 +155,19 @@ impl Layout {
         self.version_dir(package).join("build")
     }
 
+    /// `<dkms_tree>/<name>/<version>/tarball`: where mktarball puts archives.
+    #[must_use]
+    pub fn tarball_dir(&self, package: &PackageId) -> PathBuf {
+        self.version_dir(package).join("tarball")
+    }
+
+    /// `<dkms_tree>/<name>/<version>/.dkmsd-source`: stands for the source of a package whose binaries alone were loaded;
+    /// holds dkms.conf.
+    #[must_use]
+    pub fn stand_in_source(&self, package: &PackageId) -> PathBuf {
+        self.version_dir(package).join(".dkmsd-source")
+    }
+
     /// [`Layout::build_dir`] as MAKE lines know it.
     #[must_use]
     pub fn build_dir_inside(&self, package: &PackageId) -> PathBuf {

@@ -107,9 +107,10 @@ impl Engine {
         if let Some(error) = canceled {
             return Err(error);
         }
-        let packages = steps.iter().zip(outcomes).filter_map(|(step, outcome)| {
-            Some(PackageReport { package: step.package.clone(), outcome: outcome? })
-        });
+        let packages = steps
+            .iter()
+            .zip(outcomes)
+            .filter_map(|(step, outcome)| Some(PackageReport { package: step.package.clone(), outcome: outcome? }));
         Ok(Report { packages: packages.collect(), ..Report::new(kernel) })
     }
 
@@ -125,9 +126,9 @@ impl Engine {
             package: package.id.clone(),
             conf: self.conf(package, kernel),
             installed: package.entries.iter().any(|e| e.kernel == *kernel && e.installed),
-            held: holds.is_held(&package.id, kernel).map(|hold| {
-                format!("it was removed by hand (uid {}); install it by hand to end that", hold.by_uid)
-            }),
+            held: holds
+                .is_held(&package.id, kernel)
+                .map(|hold| format!("it was removed by hand (uid {}); install it by hand to end that", hold.by_uid)),
         };
         Ok(packages.iter().map(version).collect())
     }
@@ -155,13 +156,7 @@ impl Engine {
     }
 
     /// Asks for the headers where something has to be built: without them, nothing is worth a start.
-    fn headers_for(
-        &self,
-        steps: &[Step],
-        packages: &[TreePackage],
-        kernel: &KernelId,
-        order: &Order,
-    ) -> Result<()> {
+    fn headers_for(&self, steps: &[Step], packages: &[TreePackage], kernel: &KernelId, order: &Order) -> Result<()> {
         let built = |id: &PackageId| {
             let mut entries = packages.iter().filter(|p| p.id == *id).flat_map(|p| &p.entries);
             entries.any(|e| e.kernel == *kernel && e.built)

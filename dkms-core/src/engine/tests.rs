@@ -2,6 +2,7 @@
 //! kernel, real strip, patch and depmod.
 
 mod adding;
+mod archives;
 mod building;
 mod crashing;
 mod installing;

@@ -5,6 +5,7 @@ use dkms_core::error::Error;
 use dkms_core::model::{KernelId, PackageId};
 use dkms_core::tree::{self, SourceState};
 
+use super::archives;
 use super::args::Args;
 use super::failure::Failure;
 use super::machine::Machine;
@@ -14,6 +15,9 @@ type Outcome = Result<(), Failure>;
 
 /// Takes a source into the tree; what is there already is an error (3).
 pub(crate) fn add(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
+    if let (Some(archive), None) = (&args.archive, &args.folder) {
+        return archives::take_in(machine, args, archive, terminal).map(|_| ());
+    }
     let (package, done) = match &args.folder {
         Some(folder) => {
             terminal.about(folder.display().to_string());
@@ -37,8 +41,15 @@ pub(crate) fn add(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Ou
 
 /// The package of build and install, which take add's arguments.
 fn added(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<PackageId, Failure> {
-    let named = args.name.is_some() && args.version.is_some();
-    if !named && args.folder.is_some() {
+    if args.name.is_some() && args.version.is_some() {
+        return machine.package(args);
+    }
+    if let (Some(archive), None) = (&args.archive, &args.folder) {
+        let loaded = archives::take_in(machine, args, archive, terminal)?;
+        return loaded
+            .ok_or_else(|| Failure::new(1, "which package of those that rpm has brought? name it as NAME/VERSION"));
+    }
+    if args.folder.is_some() {
         add(machine, args, terminal)?;
     }
     machine.package(args)

@@ -138,7 +138,13 @@ fn full(path: &Path, option: &str) -> Result<PathBuf, Failure> {
 /// Who may do it (dkms-contract.md §2): most need no more than a tree that they may change.
 fn needs_root(args: &Args, action: Action) -> Result<(), Failure> {
     let needs = match action {
-        Action::Install | Action::Uninstall => true,
+        Action::Install
+        | Action::Uninstall
+        | Action::Autoinstall
+        | Action::Match
+        | Action::KernelPreinst
+        | Action::KernelPostinst
+        | Action::KernelPrerm => true,
         Action::Add => args.folder.is_some() || args.archive.is_some(),
         _ => false,
     };

@@ -4,10 +4,12 @@
 //! says what happens.
 
 mod act;
+mod archives;
 mod args;
 mod failure;
 mod lint;
 mod machine;
+mod many;
 mod status;
 mod terminal;
 mod usage;
@@ -113,6 +115,12 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
         Action::Unbuild => act::unbuild(&machine, args, terminal),
         Action::Remove => act::remove(&machine, args, terminal),
         Action::GenerateMok => act::generate_mok(&machine, args, terminal),
-        _ => Err(Failure::new(1, format!("{} is not there yet", action.as_str()))),
+        Action::Autoinstall => many::autoinstall(&machine, args, terminal),
+        Action::Match => many::matching(&machine, args, terminal),
+        Action::KernelPostinst => many::kernel_postinst(&machine, args, terminal),
+        Action::KernelPreinst => many::kernel_preinst(&machine, args, terminal),
+        Action::KernelPrerm => many::kernel_prerm(&machine, args, terminal),
+        Action::Mktarball => archives::pack(&machine, args, terminal),
+        Action::Ldtarball => archives::load(&machine, args, terminal),
     }
 }
