@@ -67,9 +67,10 @@ impl Engine {
         while let Some(place) = ready.pop_front() {
             let Some(Step { package, .. }) = steps.get(place) else { continue };
             sink.note(format!("{package}: installing for {}", kernel.release));
-            let outcome = match self.install(package, kernel, order, sink) {
-                Ok(Done::Unchanged(_)) => Outcome::Already,
-                Ok(Done::Changed | Done::Placed) => {
+            let outcome = match self.install_unless_removed(package, kernel, order, sink) {
+                Ok(None) => Outcome::Skipped { why: "it was removed meanwhile".into() },
+                Ok(Some(Done::Unchanged(_))) => Outcome::Already,
+                Ok(Some(Done::Changed | Done::Placed)) => {
                     placed.push(place);
                     Outcome::Installed
                 }
@@ -107,10 +108,25 @@ impl Engine {
         if let Some(error) = canceled {
             return Err(error);
         }
-        let packages = steps.iter().zip(outcomes).filter_map(|(step, outcome)| {
-            Some(PackageReport { package: step.package.clone(), outcome: outcome? })
-        });
+        let packages = steps
+            .iter()
+            .zip(outcomes)
+            .filter_map(|(step, outcome)| Some(PackageReport { package: step.package.clone(), outcome: outcome? }));
         Ok(Report { packages: packages.collect(), ..Report::new(kernel) })
+    }
+
+    /// An install adds what is not in the tree; what somebody has just removed is not to come back by that.
+    fn install_unless_removed(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        order: &Order,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Done>> {
+        match tree::package(&self.layout, package)? {
+            Some(_) => self.install(package, kernel, order, sink).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// What stands without its depmod, after a power cut, would else pass for installed.
@@ -125,9 +141,9 @@ impl Engine {
             package: package.id.clone(),
             conf: self.conf(package, kernel),
             installed: package.entries.iter().any(|e| e.kernel == *kernel && e.installed),
-            held: holds.is_held(&package.id, kernel).map(|hold| {
-                format!("it was removed by hand (uid {}); install it by hand to end that", hold.by_uid)
-            }),
+            held: holds
+                .is_held(&package.id, kernel)
+                .map(|hold| format!("it was removed by hand (uid {}); install it by hand to end that", hold.by_uid)),
         };
         Ok(packages.iter().map(version).collect())
     }
@@ -155,13 +171,7 @@ impl Engine {
     }
 
     /// Asks for the headers where something has to be built: without them, nothing is worth a start.
-    fn headers_for(
-        &self,
-        steps: &[Step],
-        packages: &[TreePackage],
-        kernel: &KernelId,
-        order: &Order,
-    ) -> Result<()> {
+    fn headers_for(&self, steps: &[Step], packages: &[TreePackage], kernel: &KernelId, order: &Order) -> Result<()> {
         let built = |id: &PackageId| {
             let mut entries = packages.iter().filter(|p| p.id == *id).flat_map(|p| &p.entries);
             entries.any(|e| e.kernel == *kernel && e.built)

@@ -79,8 +79,7 @@ impl Engine {
     ) -> Result<Cleared> {
         needs_root("removing modules")?;
         let order = automatic(order);
-        let mut cleared =
-            Cleared { kernel: kernel.clone(), packages: Vec::new(), failed: Vec::new(), index: None };
+        let mut cleared = Cleared { kernel: kernel.clone(), packages: Vec::new(), failed: Vec::new(), index: None };
         let mut placed = false;
         for package in tree::scan(&self.layout)?.iter().filter(|package| has_to_do_with(package, kernel)) {
             if !wanted(&package.id, self.conf(package, kernel), sink) {

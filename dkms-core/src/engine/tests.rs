@@ -2,6 +2,7 @@
 //! kernel, real strip, patch and depmod.
 
 mod adding;
+mod autoinstalling;
 mod building;
 mod crashing;
 mod installing;

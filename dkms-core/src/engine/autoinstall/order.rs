@@ -231,8 +231,9 @@ impl<'v> Tree<'v> {
     fn spread(&self, wanted: &mut Wanted<'v>, rule: &dyn Fn(&Wanted<'v>, &PackageName) -> Option<Task>) {
         loop {
             let open = wanted.iter().filter(|(_, w)| w.1.is_none());
-            let found: Vec<(&PackageName, Task)> =
-                open.filter_map(|(name, w)| Some((*name, depends(w.0).iter().find_map(|d| rule(wanted, d))?))).collect();
+            let found: Vec<(&PackageName, Task)> = open
+                .filter_map(|(name, w)| Some((*name, depends(w.0).iter().find_map(|d| rule(wanted, d))?)))
+                .collect();
             if found.is_empty() {
                 return;
             }
