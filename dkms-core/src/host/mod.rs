@@ -6,6 +6,7 @@ pub mod headers;
 pub mod kconfig;
 pub mod kernel_choice;
 pub mod kernels;
+pub mod other_root;
 pub mod package_manager;
 pub mod resolve;
 pub mod users;
