@@ -1,4 +1,5 @@
-//! The verbs: add, build, install, uninstall, unbuild, remove, clean, and finishing a kernel (dkms-contract.md §2, §3).
+//! The verbs: add, build, install, uninstall, unbuild, remove, clean, and finishing a kernel (dkms-contract.md §2, §3);
+//! and those that go through many packages: autoinstall, match, a kernel's own hooks.
 //!
 //! Each can be repeated: it says whether it changed anything. Each takes the locks it needs, so that the daemon's
 //! workers and the drop-in take turns. Installing is two steps, so that many installs share one depmod:

@@ -15,7 +15,7 @@
 //! * [`artifact`]: a `.ko`: modinfo, strip, sign, compress, verify.
 //! * [`install`]: place and restore modules, depmod.
 //! * [`distribute`]: packages as archives: written, and unpacked whoever made them.
-//! * [`engine`]: the verbs (add … remove) over the above.
+//! * [`engine`]: the verbs (add … remove, autoinstall, match) over the above.
 //! * [`event`]: what a caller is told while a verb runs.
 //! * [`error`]: one typed error, each variant with the classic exit code.
 //! * [`bus`]: D-Bus names, wire types and proxies (feature `bus`).

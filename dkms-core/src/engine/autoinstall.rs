@@ -49,7 +49,7 @@ impl Engine {
         self.run_steps(&steps, kernel, order, sink)
     }
 
-    /// Runs steps, one after the other, then one depmod for all that was placed.
+    /// Runs steps, one after the other, then one depmod for all that was placed. Says what each event is about.
     pub(super) fn run_steps(
         &self,
         steps: &[Step],
@@ -59,17 +59,20 @@ impl Engine {
     ) -> Result<Report> {
         let mut outcomes: Vec<Option<Outcome>> = steps.iter().map(at_once).collect();
         for (step, outcome) in steps.iter().zip(&outcomes) {
-            report::tell(&step.package, outcome.as_ref(), sink);
+            if let Some(outcome) = outcome {
+                report::tell(&step.package, kernel, outcome, sink);
+            }
         }
         let mut turns = Turns::new(steps);
         let (mut placed, mut canceled) = (Vec::new(), None);
         let mut ready: std::collections::VecDeque<usize> = turns.ready().into();
         while let Some(place) = ready.pop_front() {
             let Some(Step { package, .. }) = steps.get(place) else { continue };
-            sink.note(format!("{package}: installing for {}", kernel.release));
-            let outcome = match self.install(package, kernel, order, sink) {
-                Ok(Done::Unchanged(_)) => Outcome::Already,
-                Ok(Done::Changed | Done::Placed) => {
+            sink.about(Some(package), kernel);
+            let outcome = match self.install_unless_removed(package, kernel, order, sink) {
+                Ok(None) => Outcome::Skipped { why: "it was removed meanwhile".into() },
+                Ok(Some(Done::Unchanged(_))) => Outcome::Already,
+                Ok(Some(Done::Changed | Done::Placed)) => {
                     placed.push(place);
                     Outcome::Installed
                 }
@@ -81,13 +84,13 @@ impl Engine {
                 Err(error) if error.exit_code() == EXCLUDED => Outcome::Skipped { why: error.to_string() },
                 Err(error) => Outcome::Failed(Failed::from(&error)),
             };
-            report::tell(package, Some(&outcome), sink);
+            report::tell(package, kernel, &outcome, sink);
             if matches!(outcome, Outcome::Failed(_)) {
                 for (lost, cause) in turns.failed(place) {
                     let (Some(step), Some(cause)) = (steps.get(lost), steps.get(cause)) else { continue };
                     let why = format!("it needs {}, which failed", cause.package.name);
                     let outcome = Outcome::Failed(Failed { code: DEPENDS, why, log: None });
-                    report::tell(&step.package, Some(&outcome), sink);
+                    report::tell(&step.package, kernel, &outcome, sink);
                     set(&mut outcomes, lost, outcome);
                 }
             } else {
@@ -97,6 +100,7 @@ impl Engine {
             ready.extend(turns.ready());
         }
         let batch: Vec<PackageId> = placed.iter().filter_map(|p| Some(steps.get(*p)?.package.clone())).collect();
+        sink.about(None, kernel);
         if !batch.is_empty()
             && let Err(error) = self.finish_kernel(kernel, &batch, sink)
         {
@@ -112,6 +116,20 @@ impl Engine {
             .zip(outcomes)
             .filter_map(|(step, outcome)| Some(PackageReport { package: step.package.clone(), outcome: outcome? }));
         Ok(Report { packages: packages.collect(), ..Report::new(kernel) })
+    }
+
+    /// An install adds what is not in the tree; what somebody has just removed is not to come back by that.
+    fn install_unless_removed(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        order: &Order,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Done>> {
+        match tree::package(&self.layout, package)? {
+            Some(_) => self.install(package, kernel, order, sink).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// What stands without its depmod, after a power cut, would else pass for installed.

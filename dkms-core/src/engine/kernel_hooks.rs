@@ -50,12 +50,11 @@ impl Engine {
     /// # Errors
     /// When this is not root, or the tree or the kernel's folder cannot be read. What fails for a package is in the result.
     pub fn kernel_preinst(&self, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Cleared> {
-        self.clear_kernel(kernel, order, sink, |package, conf, sink| match conf {
+        self.clear_kernel(kernel, order, sink, |conf, sink| match conf {
             Conf::Read { autoinstall, .. } => autoinstall,
             Conf::Bad { .. } => true,
             Conf::Broken { path } => {
-                let why = format!("its source {} is missing", path.display());
-                sink.warn(format!("{package} is broken and passed over: {why}"));
+                sink.warn(format!("broken, and passed over: its source {} is missing", path.display()));
                 false
             }
         })
@@ -66,7 +65,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::kernel_preinst`].
     pub fn kernel_prerm(&self, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Cleared> {
-        self.clear_kernel(kernel, order, sink, |_, _, _| true)
+        self.clear_kernel(kernel, order, sink, |_, _| true)
     }
 
     /// One depmod for all, then the folders that are left empty.
@@ -75,14 +74,15 @@ impl Engine {
         kernel: &KernelId,
         order: &Order,
         sink: &mut dyn Sink,
-        wanted: impl Fn(&PackageId, Conf, &mut dyn Sink) -> bool,
+        wanted: impl Fn(Conf, &mut dyn Sink) -> bool,
     ) -> Result<Cleared> {
         needs_root("removing modules")?;
         let order = automatic(order);
         let mut cleared = Cleared { kernel: kernel.clone(), packages: Vec::new(), failed: Vec::new(), index: None };
         let mut placed = false;
         for package in tree::scan(&self.layout)?.iter().filter(|package| has_to_do_with(package, kernel)) {
-            if !wanted(&package.id, self.conf(package, kernel), sink) {
+            sink.about(Some(&package.id), kernel);
+            if !wanted(self.conf(package, kernel), sink) {
                 continue;
             }
             let unbuilt = match self.unbuild(&package.id, kernel, &order, sink) {
@@ -99,18 +99,19 @@ impl Engine {
                 Err(Error::NotAdded { .. }) => {}
                 Err(Error::Canceled) => return Err(Error::Canceled),
                 Err(error) => {
-                    sink.warn(format!("{}: {error}", package.id));
+                    sink.warn(error.to_string());
                     cleared.failed.push((package.id.clone(), Failed::from(&error)));
                 }
             }
         }
+        sink.about(None, kernel);
         if placed && let Err(error) = self.finish_kernel(kernel, &cleared.packages, sink) {
             // What was taken away stays away, so only depmod's own word is true of it.
             let why = match error {
                 Error::Depmod { why, .. } => format!("depmod failed: {why}"),
                 error => error.to_string(),
             };
-            sink.warn(format!("{}: {why}", kernel.release));
+            sink.warn(why.clone());
             cleared.index = Some(why);
         }
         self.prune_kernel_folder(kernel, sink)?;

@@ -3,6 +3,7 @@
 
 mod adding;
 mod archives;
+mod autoinstalling;
 mod building;
 mod crashing;
 mod installing;

@@ -106,14 +106,15 @@ impl Report {
 }
 
 /// Says what a person should look at, as soon as it is known.
-pub(super) fn tell(package: &PackageId, outcome: Option<&Outcome>, sink: &mut dyn Sink) {
+pub(super) fn tell(package: &PackageId, kernel: &KernelId, outcome: &Outcome, sink: &mut dyn Sink) {
+    sink.about(Some(package), kernel);
     match outcome {
-        None | Some(Outcome::Installed | Outcome::Already) => {}
-        Some(Outcome::Skipped { why }) => sink.note(format!("{package} is skipped: {why}")),
-        Some(Outcome::Deferred { why }) => sink.warn(format!("{package} is put off: {why}")),
-        Some(Outcome::Broken { path }) => {
-            sink.warn(format!("{package} is broken and passed over: its source {} is missing", path.display()));
+        Outcome::Installed | Outcome::Already => {}
+        Outcome::Skipped { why } => sink.note(format!("skipped: {why}")),
+        Outcome::Deferred { why } => sink.warn(format!("put off: {why}")),
+        Outcome::Broken { path } => {
+            sink.warn(format!("broken, and passed over: its source {} is missing", path.display()));
         }
-        Some(Outcome::Failed(Failed { why, .. })) => sink.warn(format!("{package}: {why}")),
+        Outcome::Failed(Failed { why, .. }) => sink.warn(format!("not installed: {why}")),
     }
 }
