@@ -5,14 +5,21 @@
 //! [`Engine::install`] puts modules in place, [`Engine::finish_kernel`] runs depmod and commits or rolls back.
 
 mod add;
+mod dependents;
+mod finish;
 mod install;
 mod make;
 mod remove;
+mod rpm_upgrade;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod trust;
+mod weak;
 
+pub use finish::Depmod;
+pub use remove::Removed;
 pub use scripts::kill_scripts;
 
 use std::path::{Path, PathBuf};
@@ -86,6 +93,8 @@ pub struct Engine {
     observer: Observer,
     user: Option<User>,
     in_chroot: bool,
+    /// What is changed is not what runs here: nothing may be started that acts on this machine.
+    other_root: bool,
     adjustments: Adjustments,
 }
 
@@ -101,7 +110,8 @@ impl Engine {
             None => chroot::in_chroot().unwrap_or(true),
         };
         let (observer, user) = (Observer::new(&settings)?, users::build_user(&layout));
-        Ok(Self { observer, user, in_chroot, layout, settings, adjustments: Adjustments::default() })
+        let other_root = layout.root() != Path::new("/");
+        Ok(Self { observer, user, in_chroot, other_root, layout, settings, adjustments: Adjustments::default() })
     }
 
     /// The same engine, with what its caller has otherwise.
@@ -166,6 +176,7 @@ impl Engine {
             | Error::NoHeaders { .. }
             | Error::NoSource { .. }
             | Error::NotAdded { .. }
+            | Error::NoKernel { .. }
             | Error::Broken { .. } => return,
             // The package is in the tree by then, and the next attempt goes on from there.
             Error::Script { directive: "POST_ADD", .. } => return,
