@@ -120,10 +120,9 @@ impl Engine {
             self.script(directive, script.map(String::as_str), package, Some(kernel), &source, sink)
         };
         // The classic command uninstalls first; what was installed stays in place here until its successor stands.
-        if order.keep_built && order.force && self.stands(package, kernel, None)? {
-            if let Some(code @ 1..) = run("POST_REMOVE", recipe.post_remove.as_ref(), sink)? {
-                sink.warn(format!("its POST_REMOVE script failed with code {code}"));
-            }
+        let again = order.keep_built && order.force && self.stands(package, kernel, None)?;
+        if again && let Some(code @ 1..) = run("POST_REMOVE", recipe.post_remove.as_ref(), sink)? {
+            sink.warn(format!("its POST_REMOVE script failed with code {code}"));
         }
         if let Some(code @ 1..) = run("PRE_INSTALL", recipe.pre_install.as_ref(), sink)? {
             return Err(Error::PreInstall { package: package.clone(), kernel: kernel.clone(), code });
