@@ -7,6 +7,8 @@
 
 mod add;
 pub mod autoinstall;
+mod dependents;
+mod finish;
 mod install;
 mod kernel_hooks;
 mod keys;
@@ -15,15 +17,20 @@ mod make;
 mod matching;
 mod pack;
 mod remove;
+mod rpm_upgrade;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod trust;
+mod weak;
 
 pub use kernel_hooks::Cleared;
 pub use keys::Keys;
 pub use load::{LoadedArchive, LoadedPackage};
 pub use pack::{KernelChoice, PackTarball};
+pub use finish::Depmod;
+pub use remove::Removed;
 pub use scripts::kill_scripts;
 
 use std::path::{Path, PathBuf};
@@ -101,6 +108,7 @@ pub struct Engine {
     observer: Observer,
     user: Option<User>,
     in_chroot: bool,
+    /// What is changed is not what runs here: nothing may be started that acts on this machine.
     in_other_root: bool,
     adjustments: Adjustments,
 }
@@ -117,22 +125,15 @@ impl Engine {
             None => chroot::in_chroot().unwrap_or(true),
         };
         let (observer, user) = (Observer::new(&settings)?, users::build_user(&layout));
-        Ok(Self {
-            observer,
-            user,
-            in_chroot,
-            in_other_root: false,
-            layout,
-            settings,
-            adjustments: Adjustments::default(),
-        })
+        let in_other_root = layout.root() != Path::new("/");
+        Ok(Self { observer, user, in_chroot, in_other_root, layout, settings, adjustments: Adjustments::default() })
     }
 
     /// The same engine, with what its caller has otherwise.
     #[must_use]
     pub fn adjusted(mut self, adjustments: Adjustments) -> Self {
         self.observer.adjust_kernel_config(adjustments.kernel_config.clone());
-        self.in_other_root = adjustments.in_other_root;
+        self.in_other_root |= adjustments.in_other_root;
         self.adjustments = adjustments;
         self
     }
@@ -214,6 +215,7 @@ impl Engine {
             | Error::NoHeaders { .. }
             | Error::NoSource { .. }
             | Error::NotAdded { .. }
+            | Error::NoKernel { .. }
             | Error::Broken { .. } => return,
             // The package is in the tree by then, and the next attempt goes on from there.
             Error::Script { directive: "POST_ADD", .. } => return,

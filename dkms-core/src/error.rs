@@ -372,11 +372,16 @@ pub enum Error {
         copies: PathBuf,
     },
 
-    /// depmod failed; what it was run for has been rolled back.
-    #[error("depmod failed for kernel {kernel}, so the modules that were there before are back: {why}")]
+    /// depmod failed; installs that it was run for have been rolled back.
+    #[error(
+        "depmod failed for kernel {kernel}, so {}: {why}",
+        if *undone { "the modules that were there before are back" } else { "modprobe does not know what has changed there; mend it, then run depmod" }
+    )]
     Depmod {
         /// The kernel.
         kernel: KernelRelease,
+        /// Whether an install was rolled back.
+        undone: bool,
         /// What depmod said.
         why: String,
     },

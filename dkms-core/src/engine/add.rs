@@ -50,11 +50,11 @@ impl Engine {
         Ok((package, done))
     }
 
-    /// Adds a package that is not in the tree yet; restores a missing link.
+    /// Adds a package that is not in the tree yet; restores a missing link, which the classic command leaves to `add`.
     pub(super) fn add_when_needed(&self, package: &PackageId, order: &Order, sink: &mut dyn Sink) -> Result<()> {
         match tree::package(&self.layout, package)?.map(|p| p.source) {
             Some(SourceState::Present(_)) => Ok(()),
-            Some(SourceState::Broken(path)) if !self.layout.source(package).is_dir() => {
+            Some(SourceState::Broken(path)) if order.keep_built || !self.layout.source(package).is_dir() => {
                 Err(Error::Broken { package: package.clone(), path })
             }
             _ => self.add(package, order, sink).map(|_| ()),

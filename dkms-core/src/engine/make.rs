@@ -92,8 +92,13 @@ impl Engine {
         {
             return Ok(Done::Unchanged(why));
         }
-        self.run_build(package, kernel, &recipe, &source, &headers, &inputs, sink)?;
-        Ok(Done::Changed)
+        let dependencies = if order.force { Vec::new() } else { self.dependencies_now(&recipe, kernel) };
+        let ended = self.run_build(package, kernel, &recipe, &source, &headers, &inputs, sink);
+        // A package whose POST_BUILD failed is built all the same.
+        if matches!(ended, Ok(()) | Err(Error::Script { directive: "POST_BUILD", .. })) {
+            self.record_dependencies(package, kernel, &dependencies)?;
+        }
+        ended.map(|()| Done::Changed)
     }
 
     #[expect(clippy::too_many_arguments, reason = "everything one build is made from, once")]
@@ -184,9 +189,9 @@ impl Engine {
             return Ok(None);
         }
         let manifest = Manifest::read(&self.layout, package, kernel)?;
-        // A classic tool that built it left no record of what from: it is taken as it is.
+        // A classic tool that built it left no record of what from, but for its dependencies: it is taken as it is.
         let Some(manifest) = manifest.filter(|m| !m.built.fingerprint.is_empty()) else {
-            return Ok(Some(there()));
+            return Ok((!self.dependency_changed(package, recipe, kernel)?).then(there));
         };
         let same = observe::built_from(&manifest)
             .is_none_or(|then| inputs.changes_since(&then, recipe.build_depends_rebuild).is_empty());

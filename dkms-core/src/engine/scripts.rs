@@ -138,6 +138,17 @@ fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     // A file, not a pipe: whoever keeps it open can neither block nor be broken by our going on.
     let mut output = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    let code = supervise(command, limit)?;
+    let left_out = output.metadata()?.len().saturating_sub(TOLD);
+    output.seek(SeekFrom::Start(left_out))?;
+    let mut told = Vec::new();
+    output.take(TOLD).read_to_end(&mut told)?;
+    Ok(Ended { code, output: told, left_out })
+}
+
+/// Runs a command in a process group of its own, which is killed when it takes too long or the job is canceled. Its code
+/// as in [`Ended::code`].
+pub(super) fn supervise(command: &mut Command, limit: Duration) -> io::Result<Option<i32>> {
     let mut child = command.process_group(0).spawn()?;
     let group = Pid::from_child(&child);
     groups(|groups| groups.insert(group.as_raw_pid()));
@@ -158,12 +169,8 @@ fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     });
     groups(|groups| groups.remove(&group.as_raw_pid()));
     let status = child.wait()?;
-    let left_out = output.metadata()?.len().saturating_sub(TOLD);
-    output.seek(SeekFrom::Start(left_out))?;
-    let mut told = Vec::new();
-    output.take(TOLD).read_to_end(&mut told)?;
     let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
-    Ok(Ended { code: (!took_too_long).then_some(code), output: told, left_out })
+    Ok((!took_too_long).then_some(code))
 }
 
 fn kill(group: Pid) {

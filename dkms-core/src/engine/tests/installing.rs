@@ -280,11 +280,3 @@ fn what_somebody_else_has_in_a_gone_kernels_folder_stays() {
     machine.engine().clean(&package, &machine.kernel, &mut quiet()).unwrap();
     assert!(folder.join("updates/theirs.ko").exists() && !machine.installed_file().exists());
 }
-
-#[test]
-fn without_the_kernels_folder_there_is_no_install() {
-    let machine = Machine::new();
-    let package = machine.source("a/1", "");
-    fs::remove_dir_all(machine.layout().kernel_folder(&machine.kernel.release)).unwrap();
-    assert_eq!(machine.install(&package).unwrap_err().exit_code(), 6);
-}
