@@ -469,7 +469,8 @@ pub enum Error {
 
     /// The binaries of an archive were loaded, and nothing else is there of the package.
     #[error(
-        "{package}: its modules are loaded and can be installed, but there is no source at {}, so it cannot be built for other kernels;          unpack the source there, dkmsctl remove {package}, and load the archive again",
+        "{package}: its modules are loaded and can be installed, but there is no source at {}, so it cannot be built for other kernels; \
+         unpack the source there and load the archive again with --force",
         path.display()
     )]
     OnlyBinaries {

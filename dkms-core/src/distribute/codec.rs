@@ -194,8 +194,7 @@ mod tests {
     use rstest::rstest;
     use std::process::{Command, Stdio};
 
-    const ALL: [Compression; 5] =
-        [Compression::Plain, Compression::Gzip, Compression::Xz, Compression::Bzip2, Compression::Zstd];
+    const ALL: [Compression; 4] = [Compression::Gzip, Compression::Xz, Compression::Bzip2, Compression::Zstd];
 
     fn compressed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
         compress(compression, Vec::new(), |w| w.write_all(bytes)).unwrap()
@@ -240,7 +239,7 @@ mod tests {
 
     #[test]
     fn several_streams_in_one_file_are_one() {
-        for compression in [Compression::Gzip, Compression::Xz, Compression::Bzip2, Compression::Zstd] {
+        for compression in ALL {
             let two = [compressed(compression, b"one"), compressed(compression, b"two")].concat();
             assert_eq!(decompressed(&two).unwrap(), b"onetwo", "{compression:?}");
         }
@@ -252,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_is_an_error() {
-        for compression in [Compression::Gzip, Compression::Xz, Compression::Bzip2, Compression::Zstd] {
+        for compression in ALL {
             let bytes = compressed(compression, &sample());
             for cut in [bytes.len() - 1, bytes.len() / 2, 12] {
                 assert!(decompressed(&bytes[..cut]).is_err(), "{compression:?} to {cut}");
@@ -261,11 +260,12 @@ mod tests {
     }
 
     proptest! {
+        // Five programs' worth of work each.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn what_goes_in_comes_out(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             for compression in ALL {
-                // Plain bytes may happen to begin like something compressed.
-                prop_assume!(compression != Compression::Plain || bytes.first().is_none_or(|b| *b == b'a'));
                 let packed = compressed(compression, &bytes);
                 prop_assert_eq!(&decompressed(&packed).unwrap(), &bytes);
             }
@@ -274,7 +274,7 @@ mod tests {
         #[test]
         fn damage_is_no_panic(at in any::<prop::sample::Index>(), to in any::<u8>()) {
             for compression in ALL {
-                let mut bytes = compressed(compression, &sample()[..10_000]);
+                let mut bytes = compressed(compression, &[b"some text ".repeat(20), vec![7; 300]].concat());
                 let at = at.index(bytes.len());
                 bytes[at] = to;
                 let _ = decompressed(&bytes);
