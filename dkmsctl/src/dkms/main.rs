@@ -1,5 +1,6 @@
 //! `dkms`: the classic command, running the engine here and now. So far it judges dkms.conf files ([`lint`]).
 
+mod complete;
 mod lint;
 
 use std::io::{self, Write as _};
@@ -23,6 +24,12 @@ enum Action {
 
 fn main() -> ExitCode {
     sandbox::enter_if_asked();
+    let mut given = std::env::args_os().skip(1);
+    if given.next().is_some_and(|first| first == "--complete") {
+        let words: Vec<String> = given.map(|word| word.to_string_lossy().into_owned()).collect();
+        complete::run(&words, &mut io::stdout().lock());
+        return ExitCode::SUCCESS;
+    }
     let Action::Lint(args) = Cli::parse().action;
     match lint::run(&args, &mut io::stdout().lock()) {
         Ok(code) => ExitCode::from(code),

@@ -1,0 +1,15 @@
+# Sourced by the bash under test: what is offered goes to $LOG; Ctrl-X puts the line there, behind "=".
+PS1='' PS2=''
+source "$SCRIPTS/bash-completion/completions/dkms"
+offered() {
+    _dkms "$@"
+    ((${#COMPREPLY[@]})) && printf '%s\n' "${COMPREPLY[@]}" >> "$LOG"
+}
+complete -F offered dkms dkmsctl
+show() {
+    printf '=%s\n' "$READLINE_LINE" >> "$LOG"
+    READLINE_LINE=''
+    echo DONE
+}
+bind -x '"\C-x": show'
+bind 'set bell-style none'

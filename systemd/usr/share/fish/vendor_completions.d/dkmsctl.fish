@@ -1,0 +1,1 @@
+dkms.fish
