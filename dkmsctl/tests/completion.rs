@@ -61,10 +61,12 @@ fn typed(shell: &str, line: &str) -> (Vec<String>, String) {
     let drive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/completion/drive.zsh");
     let output = run(folder.path(), Command::new("zsh").arg("-f").arg(drive).arg(scripts()).args([shell, line]));
     let text = String::from_utf8(output.stdout).unwrap();
-    let (words, becomes) = text.split_once('=').filter(|(w, _)| w.is_empty() || w.ends_with('\n')).unwrap_or_else(|| {
-        // A word can hold the sign itself; the line comes last.
-        text.rsplit_once("\n=").unwrap_or_else(|| panic!("{shell}: {text:?} {}", String::from_utf8_lossy(&output.stderr)))
-    });
+    let (words, becomes) =
+        text.split_once('=').filter(|(w, _)| w.is_empty() || w.ends_with('\n')).unwrap_or_else(|| {
+            // A word can hold the sign itself; the line comes last.
+            text.rsplit_once("\n=")
+                .unwrap_or_else(|| panic!("{shell}: {text:?} {}", String::from_utf8_lossy(&output.stderr)))
+        });
     let mut words: Vec<String> = words.lines().map(str::to_owned).collect();
     words.sort();
     words.dedup();
@@ -91,7 +93,12 @@ fn typed(shell: &str, line: &str) -> (Vec<String>, String) {
 #[case("dkmsctl rebuild --all", "--all-kernels", "dkmsctl rebuild --all-kernels ")]
 #[case("dkmsctl --root root build hello --kernel ", "6.1 6.12", "dkmsctl --root root build hello --kernel 6.1")]
 #[case("dkmsctl add dri", "", "dkmsctl add driver/")]
-fn on_a_terminal(#[values("bash", "zsh")] shell: &str, #[case] line: &str, #[case] wanted: &str, #[case] becomes: &str) {
+fn on_a_terminal(
+    #[values("bash", "zsh")] shell: &str,
+    #[case] line: &str,
+    #[case] wanted: &str,
+    #[case] becomes: &str,
+) {
     let (words, line) = typed(shell, line);
     // Names of files are offered in each shell's own way: what becomes of the line tells.
     if !wanted.is_empty() {

@@ -281,9 +281,8 @@ impl<'a> Line<'a> {
     /// Name, version and state of each package that fits.
     fn ids(&self, which: Packages, tree: &dyn Tree) -> Vec<(String, String, String)> {
         let in_tree = tree.packages();
-        let entries = |p: &Package, installed: bool| {
-            p.entries.iter().any(|e| (e.installed || !installed) && self.counts(e))
-        };
+        let entries =
+            |p: &Package, installed: bool| p.entries.iter().any(|e| (e.installed || !installed) && self.counts(e));
         let fits = |p: &&Package| match which {
             Packages::Any => true,
             Packages::Added | Packages::Buildable => !p.broken,
@@ -291,15 +290,11 @@ impl<'a> Line<'a> {
             Packages::Installed => entries(p, true),
             Packages::None | Packages::Sources => false,
         };
-        let mut found: Vec<_> = in_tree
-            .iter()
-            .filter(fits)
-            .map(|p| (p.name.clone(), p.version.clone(), self.state(p)))
-            .collect();
+        let mut found: Vec<_> =
+            in_tree.iter().filter(fits).map(|p| (p.name.clone(), p.version.clone(), self.state(p))).collect();
         if matches!(which, Packages::Sources | Packages::Buildable) {
-            let added = |name: &str, version: &str| {
-                in_tree.iter().any(|p| !p.broken && p.name == name && p.version == version)
-            };
+            let added =
+                |name: &str, version: &str| in_tree.iter().any(|p| !p.broken && p.name == name && p.version == version);
             let sources = tree.sources().into_iter().filter(|(name, version)| !added(name, version));
             found.extend(sources.map(|(name, version)| (name, version, "not added".to_owned())));
         }
@@ -313,8 +308,12 @@ impl<'a> Line<'a> {
     /// What a package is on the kernels that count.
     fn state(&self, package: &Package) -> String {
         let on = |installed: bool| {
-            let kernels: BTreeSet<_> =
-                package.entries.iter().filter(|e| e.installed == installed && self.counts(e)).map(|e| &e.kernel).collect();
+            let kernels: BTreeSet<_> = package
+                .entries
+                .iter()
+                .filter(|e| e.installed == installed && self.counts(e))
+                .map(|e| &e.kernel)
+                .collect();
             match (kernels.len(), kernels.first()) {
                 (1, Some(kernel)) => kernel.to_string(),
                 (n, _) => format!("{n} kernels"),

@@ -3,6 +3,7 @@
 //! `--complete` is known as the first argument only and is in no help; all words behind it are those of a command line
 //! that is being written, never to be acted on.
 
+use std::ffi::OsString;
 use std::io::Write;
 
 use complete::Kind::{Arch, Directive, File, Folder, Free, Kernel, Package, Template, Version};
@@ -43,8 +44,18 @@ enum Of {
 const PACKAGES: &[&str] =
     &["add", "build", "install", "uninstall", "unbuild", "remove", "status", "match", "mktarball"];
 const KERNELS: &[&str] = &[
-    "build", "install", "uninstall", "unbuild", "remove", "status", "autoinstall", "match", "mktarball", "kernel_preinst",
-    "kernel_postinst", "kernel_prerm",
+    "build",
+    "install",
+    "uninstall",
+    "unbuild",
+    "remove",
+    "status",
+    "autoinstall",
+    "match",
+    "mktarball",
+    "kernel_preinst",
+    "kernel_postinst",
+    "kernel_prerm",
 ];
 
 /// Long name, short name, value, whether it may be repeated, actions, what it does.
@@ -111,6 +122,98 @@ fn grammar() -> Grammar {
 }
 
 /// Prints what fits at the end of the words. Nobody is told of what goes wrong.
-pub(crate) fn run(words: &[String], out: &mut impl Write) {
-    let _ = complete::answer(&grammar(), words, out);
+pub(crate) fn run(words: &[OsString], out: &mut impl Write) {
+    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let _ = complete::answer(&grammar(), &words, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{args, usage};
+    use rstest::rstest;
+    use std::collections::BTreeSet;
+
+    const PAGE: &str = include_str!("../../../systemd/usr/share/man/man8/dkms.8");
+
+    /// The options of `--help`, short ones with one dash.
+    fn helped() -> BTreeSet<String> {
+        let words =
+            usage::TEXT.split([' ', '\n', ',', '(', ')']).filter(|word| word.starts_with('-') && word.len() > 1);
+        words.map(str::to_owned).collect()
+    }
+
+    fn offered() -> BTreeSet<String> {
+        let options = grammar().options;
+        let long = options.iter().filter(|o| !o.long.is_empty()).map(|o| format!("--{}", o.long));
+        long.chain(options.iter().filter_map(|o| o.short).map(|letter| format!("-{letter}"))).collect()
+    }
+
+    /// Whether the page has an item for an option.
+    fn explained(option: &str) -> bool {
+        let macro_ = format!("Fl {}", &option[1..]);
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || "-_".contains(c));
+        let mut lines = PAGE.lines().filter(|line| line.starts_with(".It") || line.starts_with(".Fl"));
+        lines.any(|line| line.match_indices(&macro_).any(|(at, _)| ends(&line[at + macro_.len()..])))
+    }
+
+    #[test]
+    fn every_action_is_offered_and_explained() {
+        let offered: Vec<_> = grammar().actions.into_iter().map(|a| a.word).collect();
+        for (action, _) in args::ACTIONS {
+            assert!(offered.iter().any(|o| o == action), "{action} is not completed");
+        }
+        for action in offered {
+            assert!(PAGE.contains(&format!("\n.It Cm {action}\n")), "dkms(8) does not explain {action}");
+        }
+    }
+
+    #[test]
+    fn every_option_of_the_help_is_offered_and_explained() {
+        for option in helped() {
+            assert!(offered().contains(&option), "{option} is not completed");
+            assert!(explained(&option), "dkms(8) does not explain {option}");
+        }
+    }
+
+    #[test]
+    fn every_option_that_is_understood_is_explained() {
+        let switches = args::SWITCHES.iter().map(|(name, _)| *name);
+        let paths = args::PATHS.iter().map(|(name, _)| *name);
+        for name in switches.chain(paths).chain(args::DEPRECATED) {
+            assert!(explained(&format!("--{name}")), "dkms(8) does not explain --{name}");
+        }
+    }
+
+    /// What completion takes for a switch, the command line does too; and the other way round.
+    #[test]
+    fn values_are_where_the_command_line_has_them() {
+        for option in grammar().options.into_iter().filter(|o| !o.long.is_empty() && o.long != "strict") {
+            let switch = args::SWITCHES.iter().any(|(name, _)| *name == option.long);
+            let path = args::PATHS.iter().any(|(name, _)| *name == option.long);
+            assert!(!switch || option.value.is_none(), "--{} takes no value", option.long);
+            assert!(!path || option.value.is_some(), "--{} takes a path", option.long);
+            let word = format!("--{}", option.long);
+            let given = if option.value.is_some() { vec![word, "a=1".into()] } else { vec![word] };
+            let parsed = args::parse(given.into_iter().map(OsString::from), &|_| args::Found::Nothing);
+            // Some go with nothing else or with an action; what counts is that they are known.
+            assert!(!parsed.is_err_and(|e| e.code == 2), "--{} is not understood", option.long);
+        }
+    }
+
+    #[rstest]
+    #[case::of_a_table(PACKAGES)]
+    #[case::of_a_table(KERNELS)]
+    fn tables_name_actions(#[case] table: &[&str]) {
+        assert!(table.iter().all(|word| ACTIONS.iter().any(|(action, ..)| action == word)));
+    }
+
+    #[test]
+    fn options_name_actions() {
+        for (long, .., of, _) in OPTIONS {
+            if let Of::These(actions) = of {
+                assert!(actions.iter().all(|word| ACTIONS.iter().any(|(action, ..)| action == word)), "{long}");
+            }
+        }
+    }
 }
