@@ -2,7 +2,7 @@
 //! beside these.)
 //!
 //! They need mandoc and groff; tests/run.sh installs what is missing.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,23 @@ fn every_directive_has_its_rule_and_an_example() {
         let (_, rule) = items.iter().find(named).unwrap_or_else(|| panic!("{written} has no item in dkms.conf(5)"));
         assert!(rule.lines().any(|line| line.starts_with(".Dl ")), "{written} has no example");
         assert!(rule.lines().any(|line| !line.starts_with('.')), "{written} has no rule");
+    }
+}
+
+/// Whole examples are fit to be copied.
+#[test]
+fn examples_pass_lint() {
+    let text = fs::read_to_string(page("man5/dkms.conf.5")).unwrap();
+    let blocks: Vec<&str> = text.split(".Bd -literal -offset indent\n").skip(1).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let (conf, _) = block.split_once(".Ed\n").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("dkms.conf"), conf).unwrap();
+        fs::write(folder.path().join("Makefile"), "").unwrap();
+        let lint = ["lint", "--strict", "-k", "6.8.0-1-generic/x86_64"];
+        let output = run(env!("CARGO_BIN_EXE_dkms"), &lint, folder.path());
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "nothing to complain about\n", "{conf}");
     }
 }
 

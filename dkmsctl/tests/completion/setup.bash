@@ -1,6 +1,7 @@
 # Sourced by the bash under test: what is offered goes to $LOG; Ctrl-X puts the line there, behind "=".
 PS1='' PS2=''
-source "$SCRIPTS/bash-completion/completions/dkms"
+# shellcheck source=/dev/null
+source "$SCRIPTS/bash-completion/completions/$PLACE"
 offered() {
     _dkms "$@"
     ((${#COMPREPLY[@]})) && printf '%s\n' "${COMPREPLY[@]}" >> "$LOG"

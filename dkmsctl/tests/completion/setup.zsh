@@ -1,6 +1,6 @@
 # Sourced by the zsh under test: what is offered goes to $LOG; Ctrl-X puts the line there, behind "=".
 PS1= PS2= RPS1= PROMPT_EOL_MARK=
-fpath=($SCRIPTS/zsh/site-functions $fpath)
+fpath=($SCRIPTS/zsh/$PLACE $fpath)
 autoload -Uz compinit
 compinit -u -D
 compadd() {
