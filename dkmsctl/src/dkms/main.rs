@@ -6,6 +6,7 @@
 mod act;
 mod archives;
 mod args;
+mod complete;
 mod failure;
 mod lint;
 mod machine;
@@ -41,6 +42,10 @@ struct Lint {
 fn main() -> ExitCode {
     sandbox::enter_if_asked();
     let given: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if given.first().is_some_and(|word| word == "--complete") {
+        complete::run(&given[1..], &mut io::stdout().lock());
+        return ExitCode::SUCCESS;
+    }
     if given.first().is_some_and(|word| word == "lint") {
         return lint(given);
     }
