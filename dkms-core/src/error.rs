@@ -376,6 +376,13 @@ pub enum Error {
         log: PathBuf,
     },
 
+    /// Somebody took it away by hand, and it was about to come back by itself.
+    #[error("{package} was removed by hand, and stays so until it is added or installed by hand")]
+    Held {
+        /// The package.
+        package: PackageId,
+    },
+
     /// Somebody canceled it.
     #[error("canceled")]
     Canceled,
@@ -395,6 +402,7 @@ impl Error {
             | Self::Name(_)
             | Self::NotRoot { .. }
             | Self::Canceled
+            | Self::Held { .. }
             | Self::BadSettings { .. } => 1,
             Self::NoSource { .. } => 2,
             Self::AlreadyAdded { .. } | Self::NotAdded { .. } => 3,

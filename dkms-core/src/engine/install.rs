@@ -56,6 +56,7 @@ impl Engine {
         }
         sink.phase(Phase::Installing);
         let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
+        self.not_held(package, Some(kernel), order)?;
         // As it is since the build: were it older, what it says could differ from what the build was made from, unseen.
         let recipe = self.recipe(package, kernel)?;
         let before = self.inputs_if_scripts(package, kernel, &recipe);
