@@ -77,6 +77,7 @@ impl Engine {
         tried: &mut Option<Tried>,
         sink: &mut dyn Sink,
     ) -> Result<Done> {
+        let _stays = tree::share_entry(&self.layout, package, &mut waiting(sink, "the package"))?;
         let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
         self.not_held(package, Some(kernel), order)?;
         let source = self.source(package)?;

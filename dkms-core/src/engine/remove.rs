@@ -104,10 +104,19 @@ impl Engine {
             }
             self.drop_built(package, &entry.kernel, sink)?;
         }
+        self.forget(package, sink)?;
+        Ok(changed)
+    }
+
+    /// Builds of it that are under way are waited for, and what they made goes too.
+    fn forget(&self, package: &PackageId, sink: &mut dyn Sink) -> Result<()> {
+        let _entry = tree::lock_entry(&self.layout, package, &mut waiting(sink, "the package"))?;
+        for entry in tree::package(&self.layout, package)?.map(|found| found.entries).unwrap_or_default() {
+            self.drop_built(package, &entry.kernel, sink)?;
+        }
         let _lock = tree::lock_package(&self.layout, &package.name, &mut waiting(sink, "the package"))?;
         tree::failures::clear_package(&self.layout, package)?;
-        tree::forget(&self.layout, package)?;
-        Ok(changed)
+        tree::forget(&self.layout, package)
     }
 
     /// Drops what is left of a package on a kernel that is gone, and the kernel's folder when nobody else's files are

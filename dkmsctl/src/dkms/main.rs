@@ -8,6 +8,7 @@ mod args;
 mod failure;
 mod lint;
 mod machine;
+mod postinst;
 mod status;
 mod terminal;
 mod usage;
@@ -41,6 +42,13 @@ fn main() -> ExitCode {
     let given: Vec<OsString> = std::env::args_os().skip(1).collect();
     if given.first().is_some_and(|word| word == "lint") {
         return lint(given);
+    }
+    if let [word, given @ ..] = given.as_slice()
+        && word == postinst::ACTION
+    {
+        let mut terminal = Terminal::new(false, false);
+        let result = postinst::run(given, &mut terminal);
+        return end(&mut terminal, result);
     }
     let args = match args::parse(given, &look) {
         Ok(args) => args,
