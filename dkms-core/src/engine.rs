@@ -25,11 +25,11 @@ mod transaction;
 mod trust;
 mod weak;
 
+pub use finish::Depmod;
 pub use kernel_hooks::Cleared;
 pub use keys::Keys;
 pub use load::{LoadedArchive, LoadedPackage};
 pub use pack::{KernelChoice, PackTarball};
-pub use finish::Depmod;
 pub use remove::Removed;
 pub use scripts::kill_scripts;
 
@@ -39,7 +39,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::build::first_error;
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, IoContext as _, Result};
-use crate::event::Sink;
+use crate::event::{Event, Sink};
 use crate::fingerprint::Fingerprint;
 use crate::host::distro::Family;
 use crate::host::kconfig::KernelConfig;
@@ -212,6 +212,7 @@ impl Engine {
     fn remember(&self, package: &PackageId, kernel: &KernelId, tried: Option<Tried>, error: &Error) {
         let state = match error {
             Error::Canceled
+            | Error::Held { .. }
             | Error::NoHeaders { .. }
             | Error::NoSource { .. }
             | Error::NotAdded { .. }
@@ -280,14 +281,29 @@ fn now_in_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// Says for whom one waits.
-fn waiting(sink: &mut dyn Sink, what: &str) -> impl FnMut(&Holder) {
-    move |holder| {
-        sink.phase(crate::event::Phase::Waiting);
-        // Workers of one daemon take turns all the time.
-        if !holder.command.ends_with(" worker") {
-            sink.note(format!("waiting for {holder}, which has {what}"));
+/// Says for whom one waits, and, as it is dropped once the lock is taken, that the wait is over.
+struct Wait<'s> {
+    sink: &'s mut dyn Sink,
+    waited: bool,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.waited {
+            self.sink.emit(Event::Waited);
         }
+    }
+}
+
+/// What a lock is taken with: see [`Wait`].
+fn waiting(sink: &mut dyn Sink, what: &str) -> impl FnMut(&Holder) {
+    let mut wait = Wait { sink, waited: false };
+    move |holder| {
+        wait.waited = true;
+        // Workers of one daemon take turns all the time.
+        let turn = holder.command.ends_with(" worker");
+        let why = (!turn).then(|| format!("waiting for {holder}, which has {what}"));
+        wait.sink.emit(Event::Waiting { why });
     }
 }
 

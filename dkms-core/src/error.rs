@@ -399,6 +399,13 @@ pub enum Error {
         log: PathBuf,
     },
 
+    /// Somebody took it away by hand, and it was about to come back by itself.
+    #[error("{package} was removed by hand, and stays so until it is added or installed by hand")]
+    Held {
+        /// The package.
+        package: PackageId,
+    },
+
     /// An archive is to hold nothing.
     #[error("{package}: an archive of binaries only and of source only would hold neither; choose one")]
     Neither {
@@ -508,6 +515,7 @@ impl Error {
             | Self::Name(_)
             | Self::NotRoot { .. }
             | Self::Canceled
+            | Self::Held { .. }
             | Self::NoTemplate
             | Self::BadSettings { .. }
             | Self::OnlyBinaries { .. } => 1,

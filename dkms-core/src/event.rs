@@ -61,6 +61,13 @@ pub enum Event {
         /// The file.
         path: PathBuf,
     },
+    /// Somebody else has what the verb needs next.
+    Waiting {
+        /// For whom and what, in a sentence; none for a turn among one daemon's own workers.
+        why: Option<String>,
+    },
+    /// The wait is over, and the phase before it goes on.
+    Waited,
     /// A fact for the journal.
     Note {
         /// One line.

@@ -275,8 +275,11 @@ impl Observer {
         }
         // A package manager that lets go of its lock has changed something.
         watch.extend(package_manager::lock_files(layout).into_iter().map(|lock| (lock, false)));
+        // What other processes do to the tree: failures and holds lie apart from it.
+        watch.extend([(layout.failures_dir(), true), (layout.state_dir(), false)]);
         for package in packages {
             watch.insert((layout.package_dir(&package.id.name), false));
+            watch.insert((layout.version_dir(&package.id), false));
             if let SourceState::Present(source) = &package.source {
                 watch.insert((source.clone(), true));
             }

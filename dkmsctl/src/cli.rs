@@ -69,6 +69,24 @@ pub(crate) enum Command {
     Rescan,
     /// Print what happens, as it happens, until interrupted
     Monitor,
+    /// A kernel's package, by its hook: the kernel is there. Exit code 3 when the hook has to see to it itself
+    #[command(hide = true)]
+    KernelAdded(KernelAdded),
+    /// A kernel's package, by its hook: the kernel is going. Exit codes as of kernel-added
+    #[command(hide = true)]
+    KernelRemoved {
+        /// Its release
+        kernel: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelAdded {
+    /// Its release
+    pub(crate) kernel: String,
+    /// Wait at most so long for what can be built now
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) wait: Option<u64>,
 }
 
 /// PACKAGE or PACKAGE/VERSION.

@@ -80,6 +80,7 @@ impl Engine {
         if order.by_hand {
             tree::holds::release(&self.layout, package, None)?;
         }
+        self.not_held(package, None, order)?;
         if let Some(SourceState::Present(_)) = tree::package(&self.layout, package)?.map(|p| p.source) {
             return Ok(Done::Unchanged(format!("{package} is in the tree already")));
         }

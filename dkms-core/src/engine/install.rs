@@ -71,6 +71,7 @@ impl Engine {
         self.kernel_folder_exists(kernel)?;
         sink.phase(Phase::Installing);
         let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
+        self.not_held(package, Some(kernel), order)?;
         // Another process may have installed it meanwhile, be it what this one has built.
         if !order.force && self.stands(package, kernel, built_anew.as_ref())? {
             return self.stands_already(package, kernel);

@@ -130,7 +130,12 @@ impl Engine {
         Ok(changed)
     }
 
+    /// Builds of it that are under way are waited for, and what they made goes too.
     fn forget(&self, package: &PackageId, sink: &mut dyn Sink) -> Result<()> {
+        let _entry = tree::lock_entry(&self.layout, package, &mut waiting(sink, "the package"))?;
+        for entry in tree::package(&self.layout, package)?.map(|found| found.entries).unwrap_or_default() {
+            self.drop_built(package, &entry.kernel, sink)?;
+        }
         let _lock = tree::lock_package(&self.layout, &package.name, &mut waiting(sink, "the package"))?;
         tree::failures::clear_package(&self.layout, package)?;
         tree::forget(&self.layout, package)

@@ -11,6 +11,7 @@ mod failure;
 mod lint;
 mod machine;
 mod many;
+mod postinst;
 mod status;
 mod terminal;
 mod usage;
@@ -48,6 +49,13 @@ fn main() -> ExitCode {
     }
     if given.first().is_some_and(|word| word == "lint") {
         return lint(given);
+    }
+    if let [word, given @ ..] = given.as_slice()
+        && word == postinst::ACTION
+    {
+        let mut terminal = Terminal::new(false, false);
+        let result = postinst::run(given, &mut terminal);
+        return end(&mut terminal, result);
     }
     let args = match args::parse(given, &look) {
         Ok(args) => args,

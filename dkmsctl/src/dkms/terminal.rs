@@ -102,9 +102,15 @@ impl Sink for Terminal {
                 }
             }
             Event::Log { path } if self.verbose => self.line(&format!("{}: log {}", self.subject, path.display())),
-            Event::Note { text } => self.line(&format!("{}: {text}", self.subject)),
+            Event::Note { text } | Event::Waiting { why: Some(text) } => {
+                self.line(&format!("{}: {text}", self.subject));
+            }
             Event::Warning { text } => self.warning(&format!("{}: {text}", self.subject)),
-            Event::Phase { .. } | Event::Progress { .. } | Event::Log { .. } => {}
+            Event::Phase { .. }
+            | Event::Progress { .. }
+            | Event::Log { .. }
+            | Event::Waiting { why: None }
+            | Event::Waited => {}
         }
     }
 }

@@ -140,11 +140,7 @@ fn modprobe_on_install_is_for_the_running_kernel_alone(#[case] running: bool, #[
     let machine = Machine::new();
     machine.write("etc/dkms/framework.conf", "modprobe_on_install=true\n");
     let engine = Engine { in_chroot, ..machine.here() };
-    let kernel = if running {
-        engine.observer.running().clone()
-    } else {
-        KernelRelease::new("6.99-other").unwrap()
-    };
+    let kernel = if running { engine.observer.running().clone() } else { KernelRelease::new("6.99-other").unwrap() };
     assert!(!engine.may_load(&kernel));
     let engine = Engine { in_other_root: true, in_chroot: false, ..machine.here() };
     assert!(!engine.may_load(engine.observer.running()));
