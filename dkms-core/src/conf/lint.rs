@@ -109,7 +109,8 @@ pub struct LintRequest<'a> {
 /// When there is no such file, or it cannot be read.
 pub fn lint(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -> Result<Report> {
     match judge(layout, evaluator, request) {
-        Err(Error::Evaluation { path, why }) => {
+        Err(Error::Evaluation { why, .. }) => {
+            let path = conf_at(request.path);
             let why = format!("it cannot be evaluated: {why}");
             let write = "set directives, and leave work to PRE_BUILD and MAKE".to_owned();
             let finding = Finding { file: path, line: None, severity: Severity::Error, why, write };
@@ -119,13 +120,20 @@ pub fn lint(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -
     }
 }
 
+/// The file itself, or the one in a folder.
+fn conf_at(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("dkms.conf") } else { path.to_owned() }
+}
+
 fn judge(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -> Result<Report> {
     let LintRequest { path, kernel, package, parallel_jobs } = *request;
-    let path = if path.is_dir() { path.join("dkms.conf") } else { path.to_owned() };
+    let path = conf_at(path);
     if !path.is_file() {
         return Err(Error::NoConf { path });
     }
-    let file = read_file(path.clone())?;
+    let mut file = read_file(path.clone())?;
+    // A file that looks beside itself is read in another folder than this process's.
+    file.path = std::path::absolute(&path).unwrap_or(file.path);
     let kernel_source_dir = layout.kernel_source_inside(&kernel.release);
     let mut input = EvalInput {
         files: std::slice::from_ref(&file),

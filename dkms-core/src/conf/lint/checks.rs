@@ -72,21 +72,23 @@ impl<'a> Lint<'a> {
         self.assignment_of(name, index).map(|a| a.raw.as_str())
     }
 
-    /// The last assignment that can have given a directive its value.
+    /// The assignment that can have given a directive its value: the last one with its index; of those whose index is
+    /// computed, the one with the same place among its likes.
     fn assignment_of(&self, name: &str, index: u32) -> Option<&Assignment> {
         let value = self.values.at(name, index);
-        let score = |a: &&Assignment| {
-            let number = a.index.as_deref().map_or(Ok(0), str::parse::<u32>);
-            let is_index = match number {
-                Ok(n) if n == index => 2,
-                Ok(_) => 0,
-                // An index that is computed may be any.
-                Err(_) => 1,
-            };
-            let is_value = value.is_some_and(|v| fits(&a.raw, v));
-            (is_index > 0 && is_value, is_index)
-        };
-        self.script.assignments.iter().filter(|a| a.name == name).max_by_key(score)
+        let all: Vec<&Assignment> = self.script.assignments.iter().filter(|a| a.name == name).collect();
+        let has_index = |a: &&&Assignment| a.index.as_deref().unwrap_or("0").parse() == Ok(index);
+        let is_computed = |a: &&&Assignment| a.index.as_deref().is_some_and(|i| i.parse::<u32>().is_err());
+        let has_value = |a: &&&Assignment| value.is_some_and(|v| fits(&a.raw, v));
+        let alike: Vec<_> = all.iter().filter(is_computed).filter(has_value).collect();
+        let before = self.values.elements(name).filter(|(i, text)| *i < index && Some(*text) == value).count();
+        let exact = all.iter().filter(has_index).rfind(has_value);
+        exact
+            .or_else(|| alike.get(before).or(alike.last()).copied())
+            .or_else(|| all.iter().rfind(has_index))
+            .or_else(|| all.iter().rfind(is_computed))
+            .or_else(|| all.last())
+            .copied()
     }
 
     /// Where a module is named.
@@ -216,7 +218,7 @@ impl<'a> Lint<'a> {
         }
         let modules = ["BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"];
         let last = modules.iter().filter_map(|n| self.values.elements(n).last()).map(|(i, _)| i).max().unwrap_or(0);
-        for name in DIRECTIVES.iter().filter(|n| **n == "STRIP" || n.starts_with("BUILD_EXCLUSIVE_")) {
+        for name in DIRECTIVES.iter().filter(|n| n.starts_with("BUILD_EXCLUSIVE_")) {
             for (i, _) in self.values.elements(name).filter(|(i, _)| *i > last) {
                 found.push((format!("{name}[{i}]"), format!("there is no module {i}")));
             }

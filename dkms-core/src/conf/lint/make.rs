@@ -107,7 +107,7 @@ fn judge(lint: &Lint<'_>, around: &Around<'_>, line: &str) -> Option<(String, St
         };
         let Some(text) = read_small(&at) else { continue };
         let makefile = Makefile::parse(&text);
-        if is_given && !makefile.has_target && makefile.is_kbuild {
+        if is_given && makefile.has_target_without && !makefile.has_target {
             let why = format!(
                 "begins with make, which is therefore given KERNELRELEASE; with that, {} has no target, so nothing is built",
                 at.display()

@@ -21,6 +21,8 @@ pub(super) struct Makefile {
     pub moves_modules: bool,
     /// Whether there is a target even when KERNELRELEASE is given.
     pub has_target: bool,
+    /// Whether there is one when it is not.
+    pub has_target_without: bool,
     text: String,
 }
 
@@ -105,8 +107,9 @@ impl Reader {
         }
         if let Some((name, may_differ, value)) = assigned {
             self.assign(name, may_differ, value);
-        } else if !is_recipe && self.live() && is_rule(code) {
-            self.found.has_target = true;
+        } else if !is_recipe && is_rule(code) {
+            self.found.has_target |= self.live();
+            self.found.has_target_without = true;
         }
     }
 

@@ -104,7 +104,7 @@ const MAKEFILE: (&str, &str) = ("Makefile", "obj-m := hello.o\n");
 #[case::gap_in_make("MAKE[2]=\"make x\"\nMAKE_MATCH[2]=amd64", 7, Severity::Warning, "never run")]
 #[case::make_without_match("MAKE[1]=\"make x\"", 7, Severity::Warning, "only MAKE[0]")]
 #[case::match_of_nothing("MAKE_MATCH[1]=amd64", 7, Severity::Warning, "there is no MAKE[1]")]
-#[case::strip_of_nothing("STRIP[3]=no", 7, Severity::Warning, "there is no module 3")]
+#[case::module_of_nothing("BUILD_EXCLUSIVE_ARCH[3]=x", 7, Severity::Warning, "there is no module 3")]
 #[case::module_gap(
     "BUILT_MODULE_NAME[2]=x\nDEST_MODULE_LOCATION[2]=/extra",
     8,
@@ -189,6 +189,17 @@ fn what_the_file_itself_says_is_no_finding() {
 #[case::continued("X='a\nBUILD_EXCLUSIVE_ARCH=b'\nBUILD_EXCLUSIVE_ARCH='.*'", 9)]
 fn the_line_is_the_one_that_counts(#[case] more: &str, #[case] line: usize) {
     assert_eq!(only(more, &[]).line, Some(line));
+}
+
+#[test]
+fn like_values_at_computed_places_have_their_own_lines() {
+    let patch = |n: u32| format!("PATCH[$j]=p{n}\nPATCH_MATCH[$j]='^5.4'\nj=$((j+1))\n");
+    let more = format!("j=0\n{}{}PATCH[$j]=p3\nPATCH_MATCH[$j]='^5\\.4.4'", patch(1), patch(2));
+    let r = report(&format!("{GOOD}{more}\n"), &[]);
+    let lines: Vec<_> = r.findings.iter().map(|f| f.line).collect();
+    // The same pattern is complained of once.
+    assert_eq!(lines, [Some(9), Some(15)], "{:#?}", r.findings);
+    assert!(r.findings[1].why.starts_with("PATCH_MATCH[2]"));
 }
 
 #[test]
