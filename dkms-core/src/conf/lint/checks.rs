@@ -351,11 +351,10 @@ fn placeholder(text: &str) -> Option<String> {
     const FORMS: &str = r"@[A-Za-z_][A-Za-z0-9_]*@|#[A-Z_]{3,}#|__[A-Z][A-Z0-9_]+\b|%[A-Z_]{3,}%|%\{[a-z_]+\}|\{\{ ?[A-Za-z_.]+ ?\}\}|\{[A-Z_]{2,}\}";
     let forms = Regex::new(FORMS).ok()?;
     let found = forms.find_iter(text).find(|found| {
-        let before = &text[..found.start()];
-        // `sed s@A@B@`, `${A}`, and macros of the compiler, as in -D__KERNEL__.
-        !before.ends_with(|c: char| c.is_ascii_alphanumeric() && found.as_str().starts_with(['_', '@']))
-            && !before.ends_with('$')
-            && !(found.as_str().starts_with('_') && before.ends_with('_'))
+        let (before, word) = (&text[..found.start()], found.as_str());
+        // `sed s@A@B@`, and macros of the compiler, as in -D__KERNEL__.
+        let is_part = word.starts_with(['_', '@']) && before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        !is_part && !before.ends_with('$')
     });
     found.map(|found| found.as_str().to_owned())
 }
