@@ -61,6 +61,8 @@ pub struct Order {
     /// What is built stays, whatever it was made from: the classic command's way. Else it is built anew when an input
     /// changed.
     pub keep_built: bool,
+    /// Who runs depmod where a verb sees to it itself (autoinstall, match, the kernels' hooks).
+    pub depmod: Depmod,
     /// A person asked: what is removed is held, and a hold ends with what is installed.
     pub by_hand: bool,
     /// Who.

@@ -99,14 +99,23 @@ impl Engine {
             set(&mut outcomes, place, outcome);
             ready.extend(turns.ready());
         }
-        let batch: Vec<PackageId> = placed.iter().filter_map(|p| Some(steps.get(*p)?.package.clone())).collect();
+        let mut batch: Vec<PackageId> = placed.iter().filter_map(|p| Some(steps.get(*p)?.package.clone())).collect();
+        let mut rebuilt = Vec::new();
+        if canceled.is_none() {
+            self.rebuild_dependents(&mut batch, kernel, order, &mut rebuilt, sink);
+        }
         sink.about(None, kernel);
-        if !batch.is_empty()
-            && let Err(error) = self.finish_kernel(kernel, &batch, sink)
-        {
-            sink.warn(error.to_string());
-            // All of them were rolled back together.
-            placed.iter().for_each(|place| set(&mut outcomes, *place, Outcome::Failed(Failed::from(&error))));
+        if !batch.is_empty() {
+            match self.settle_kernel(kernel, &batch, order.depmod, sink) {
+                Ok(()) => self.post_transaction(std::slice::from_ref(&kernel.release), sink),
+                Err(error) => {
+                    sink.warn(error.to_string());
+                    // All of them were rolled back together.
+                    let failed = || Outcome::Failed(Failed::from(&error));
+                    placed.iter().for_each(|place| set(&mut outcomes, *place, failed()));
+                    rebuilt.iter_mut().for_each(|report: &mut PackageReport| report.outcome = failed());
+                }
+            }
         }
         if let Some(error) = canceled {
             return Err(error);
@@ -115,7 +124,44 @@ impl Engine {
             .iter()
             .zip(outcomes)
             .filter_map(|(step, outcome)| Some(PackageReport { package: step.package.clone(), outcome: outcome? }));
-        Ok(Report { packages: packages.collect(), ..Report::new(kernel) })
+        Ok(Report { packages: packages.chain(rebuilt).collect(), ..Report::new(kernel) })
+    }
+
+    /// Builds anew what was built against another version of something in the batch, and what was built against that.
+    pub fn rebuild_dependents(
+        &self,
+        batch: &mut Vec<PackageId>,
+        kernel: &KernelId,
+        order: &Order,
+        reports: &mut Vec<PackageReport>,
+        sink: &mut dyn Sink,
+    ) {
+        let order = Order { force: false, keep_built: false, by_hand: false, ..order.clone() };
+        let mut place = 0;
+        while let Some(package) = batch.get(place).cloned() {
+            place += 1;
+            let dependents = self.dependents_to_rebuild(&package, kernel).unwrap_or_else(|error| {
+                sink.warn(format!("what depends on {package} could not be found out: {error}"));
+                Vec::new()
+            });
+            for dependent in dependents {
+                if reports.iter().any(|report| report.package == dependent) || batch.contains(&dependent) {
+                    continue;
+                }
+                sink.about(Some(&dependent), kernel);
+                sink.note(format!("built anew, as {package} is installed now"));
+                let outcome = match self.install(&dependent, kernel, &order, sink) {
+                    Ok(Done::Unchanged(_)) => Outcome::Already,
+                    Ok(Done::Changed | Done::Placed) => {
+                        batch.push(dependent.clone());
+                        Outcome::Installed
+                    }
+                    Err(error) => Outcome::Failed(Failed::from(&error)),
+                };
+                report::tell(&dependent, kernel, &outcome, sink);
+                reports.push(PackageReport { package: dependent, outcome });
+            }
+        }
     }
 
     /// An install adds what is not in the tree; what somebody has just removed is not to come back by that.

@@ -15,9 +15,10 @@ use super::Tried;
 use super::weak::Weak;
 
 /// Who runs depmod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Depmod {
     /// We do.
+    #[default]
     Run,
     /// The caller does, later (`--no-depmod`): what is placed is final without it, nothing can be rolled back, and nothing
     /// of ours remembers that the kernel's index is old.
@@ -30,7 +31,17 @@ impl Engine {
     /// # Errors
     /// As [`Engine::settle_kernel`].
     pub fn finish_kernel(&self, kernel: &KernelId, batch: &[PackageId], sink: &mut dyn Sink) -> Result<()> {
-        self.settle_kernel(kernel, batch, Depmod::Run, sink)?;
+        self.finish(kernel, batch, Depmod::Run, sink)
+    }
+
+    pub(super) fn finish(
+        &self,
+        kernel: &KernelId,
+        batch: &[PackageId],
+        depmod: Depmod,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        self.settle_kernel(kernel, batch, depmod, sink)?;
         self.post_transaction(std::slice::from_ref(&kernel.release), sink);
         Ok(())
     }

@@ -105,7 +105,7 @@ impl Engine {
             }
         }
         sink.about(None, kernel);
-        if placed && let Err(error) = self.finish_kernel(kernel, &cleared.packages, sink) {
+        if placed && let Err(error) = self.finish(kernel, &cleared.packages, order.depmod, sink) {
             // What was taken away stays away, so only depmod's own word is true of it.
             let why = match error {
                 Error::Depmod { why, .. } => format!("depmod failed: {why}"),

@@ -15,7 +15,7 @@ use super::terminal::{Terminal, shown};
 /// Packs a package.
 pub(crate) fn pack(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     let package = machine.package(args)?;
-    terminal.about(package.to_string());
+    terminal.subject(package.to_string());
     let contents = Contents::from_flags(&package, args.source_only, args.binaries_only)?;
     let kernels = match contents {
         Contents::SourceOnly => KernelChoice::These(Vec::new()),
@@ -43,7 +43,7 @@ pub(crate) fn take_in(
     archive: &Path,
     terminal: &mut Terminal,
 ) -> Result<Option<PackageId>, Failure> {
-    terminal.about(archive.display().to_string());
+    terminal.subject(archive.display().to_string());
     match machine.engine.load_archive(archive, &machine.order, terminal)? {
         LoadedArchive::Package(loaded) => {
             terminal.line(&format!("{}: added from {}", loaded.package, archive.display()));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dkms_core::engine::{Adjustments, Engine, Order};
+use dkms_core::engine::{Adjustments, Depmod, Engine, Order};
 use dkms_core::error::Error;
 use dkms_core::event::Sink;
 use dkms_core::host::{kernels, other_root};
@@ -41,6 +41,7 @@ impl Machine {
             force: args.force,
             force_version_override: args.force_version_override,
             keep_built: true,
+            depmod: if args.no_depmod { Depmod::LeftToCaller } else { Depmod::Run },
             by_hand: true,
             uid: rustix::process::getuid().as_raw(),
             reason: format!("dkms {}", action.as_str()),

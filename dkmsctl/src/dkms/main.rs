@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dkms_core::build::sandbox;
+use tracing::level_filters::LevelFilter;
 
 use args::{Action, Args, Found, Show};
 use failure::Failure;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(failure) => return end(&mut Terminal::new(false, false), Err(failure)),
     };
+    trace(&args);
     let mut terminal = Terminal::new(args.quiet, args.verbose);
     let result = run(&args, &mut terminal);
     end(&mut terminal, result)
@@ -74,6 +76,22 @@ fn end(terminal: &mut Terminal, result: Result<(), Failure>) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// What the engine says beside its events: on standard error, as much as is asked for.
+fn trace(args: &Args) {
+    let level = match args {
+        Args { quiet: true, .. } => LevelFilter::OFF,
+        Args { debug: true, .. } => LevelFilter::DEBUG,
+        Args { verbose: true, .. } => LevelFilter::INFO,
+        _ => LevelFilter::WARN,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(args.debug)
+        .init();
 }
 
 fn lint(given: Vec<OsString>) -> ExitCode {

@@ -11,7 +11,7 @@ use super::terminal::{Terminal, shown};
 
 pub(crate) fn autoinstall(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     let kernel = one(machine, args)?;
-    terminal.about(shown(&kernel));
+    terminal.subject(shown(&kernel));
     let report = machine.engine.autoinstall(&kernel, &machine.order, terminal)?;
     tell(&report, terminal);
     ended(&report, report.exit_code())
@@ -19,7 +19,7 @@ pub(crate) fn autoinstall(machine: &Machine, args: &Args, terminal: &mut Termina
 
 pub(crate) fn kernel_postinst(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     let kernel = one(machine, args)?;
-    terminal.about(shown(&kernel));
+    terminal.subject(shown(&kernel));
     let report = machine.engine.kernel_postinst(&kernel, &machine.order, terminal)?;
     tell(&report, terminal);
     ended(&report, report.exit_code())
@@ -32,7 +32,7 @@ pub(crate) fn matching(machine: &Machine, args: &Args, terminal: &mut Terminal) 
     let kernel = one(machine, args)?;
     let template = KernelId { release, arch: kernel.arch.clone() };
     let only = args.name.as_deref().map(PackageName::new).transpose()?;
-    terminal.about(shown(&kernel));
+    terminal.subject(shown(&kernel));
     let report = machine.engine.install_matching(&template, &kernel, only.as_ref(), &machine.order, terminal)?;
     tell(&report, terminal);
     ended(&report, report.first_code())
@@ -40,14 +40,14 @@ pub(crate) fn matching(machine: &Machine, args: &Args, terminal: &mut Terminal) 
 
 pub(crate) fn kernel_preinst(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     let kernel = one(machine, args)?;
-    terminal.about(shown(&kernel));
+    terminal.subject(shown(&kernel));
     let cleared = machine.engine.kernel_preinst(&kernel, &machine.order, terminal)?;
     cleared_off(&cleared, terminal)
 }
 
 pub(crate) fn kernel_prerm(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     let kernel = one(machine, args)?;
-    terminal.about(shown(&kernel));
+    terminal.subject(shown(&kernel));
     let cleared = machine.engine.kernel_prerm(&kernel, &machine.order, terminal)?;
     cleared_off(&cleared, terminal)
 }

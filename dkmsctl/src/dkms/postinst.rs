@@ -54,7 +54,7 @@ pub(crate) fn run(words: &[OsString], terminal: &mut Terminal) -> Result<(), Fai
     engine.recover(terminal)?;
     let running = kernels::running()?;
     let package = &given.package;
-    terminal.about(package.to_string());
+    terminal.subject(package.to_string());
     enter(&engine, &given, terminal)?;
     let here = KernelId { release: running.clone(), arch: engine.arch_of(&running) };
     if !autoinstall(&engine, package, &here)? {
@@ -143,7 +143,7 @@ fn autoinstall(engine: &Engine, package: &PackageId, kernel: &KernelId) -> Resul
 
 fn for_kernel(engine: &Engine, package: &PackageId, kernel: &KernelId, terminal: &mut Terminal) -> Result<(), Failure> {
     let release: &KernelRelease = &kernel.release;
-    terminal.about(format!("{package}, {}", shown(kernel)));
+    terminal.subject(format!("{package}, {}", shown(kernel)));
     if !engine.layout().kernel_source(release).join("include").is_dir() {
         terminal
             .line(&format!("{package}: not built for {release}, whose headers are not there; it is when they come"));
