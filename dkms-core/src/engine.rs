@@ -20,8 +20,8 @@ mod trust;
 mod weak;
 
 pub use finish::Depmod;
-pub use remove::Removed;
 pub use keys::Keys;
+pub use remove::Removed;
 pub use scripts::kill_scripts;
 
 use std::path::{Path, PathBuf};
@@ -99,8 +99,6 @@ pub struct Engine {
     observer: Observer,
     user: Option<User>,
     in_chroot: bool,
-    /// What is changed is not what runs here: nothing may be started that acts on this machine.
-    other_root: bool,
     in_other_root: bool,
     adjustments: Adjustments,
 }
@@ -117,8 +115,6 @@ impl Engine {
             None => chroot::in_chroot().unwrap_or(true),
         };
         let (observer, user) = (Observer::new(&settings)?, users::build_user(&layout));
-        let other_root = layout.root() != Path::new("/");
-        Ok(Self { observer, user, in_chroot, other_root, layout, settings, adjustments: Adjustments::default() })
         Ok(Self {
             observer,
             user,

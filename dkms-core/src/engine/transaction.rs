@@ -43,7 +43,7 @@ impl Engine {
         let named = |kernel: &KernelRelease| setting.for_kernel(kernel).contains(kernel.as_str());
         commands.retain(|(_, kernel)| !named(kernel) || self.layout.kernel_folder(kernel).is_dir());
         let Some((first, _)) = commands.first() else { return };
-        if self.other_root {
+        if self.in_other_root {
             let root = self.layout.root().display();
             sink.warn(format!("post_transaction ({first}) is not run: it is for {root}; run it there"));
             return;
@@ -108,7 +108,7 @@ impl Engine {
 impl Engine {
     /// Whether modprobe_on_install is set, and the kernel is the one that would load something.
     pub(super) fn may_load(&self, kernel: &KernelRelease) -> bool {
-        let here = !self.in_chroot && !self.other_root && kernel == self.observer.running();
+        let here = !self.in_chroot && !self.in_other_root && kernel == self.observer.running();
         here && self.settings.modprobe_on_install
     }
 }

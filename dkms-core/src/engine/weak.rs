@@ -28,7 +28,7 @@ impl Engine {
     /// Tells the distribution's tool which modules came or went; paths as seen from inside the root. Does nothing on other
     /// distributions, for another root, and where there is no such tool.
     pub(super) fn weak_modules(&self, what: Weak, kernel: &KernelId, modules: &[PathBuf], sink: &mut dyn Sink) {
-        if modules.is_empty() || self.other_root {
+        if modules.is_empty() || self.in_other_root {
             return;
         }
         let distro = self.observer.distro();
