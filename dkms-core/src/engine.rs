@@ -127,8 +127,15 @@ impl Engine {
             None => chroot::in_chroot().unwrap_or(true),
         };
         let (observer, user) = (Observer::new(&settings)?, users::build_user(&layout));
-        let in_other_root = layout.root() != Path::new("/");
-        Ok(Self { observer, user, in_chroot, in_other_root, layout, settings, adjustments: Adjustments::default() })
+        Ok(Self {
+            observer,
+            user,
+            in_chroot,
+            in_other_root: false,
+            layout,
+            settings,
+            adjustments: Adjustments::default(),
+        })
     }
 
     /// The same engine, with what its caller has otherwise.

@@ -4,11 +4,6 @@ use super::*;
 use crate::install::{self, due};
 
 impl Machine {
-    /// An engine that takes this small machine for the one it runs on.
-    fn here(&self) -> Engine {
-        Engine { in_other_root: false, ..self.engine() }
-    }
-
     fn put(&self, package: &PackageId) {
         let done = self.engine().install(package, &self.kernel, &classic(), &mut quiet()).unwrap();
         assert_eq!(done, Done::Placed);
@@ -97,10 +92,10 @@ fn post_transaction_runs_once_an_action(#[case] command: &str, #[case] wanted: &
     }
     fs::create_dir_all(machine.layout().dkms_tree()).unwrap();
     let mut events = quiet();
-    machine.here().post_transaction(&kernels[..2], &mut events);
+    machine.engine().post_transaction(&kernels[..2], &mut events);
     assert_eq!((machine.log().as_deref(), text(&events).as_str()), (Some(wanted), ""));
     // One that is gone has no initramfs to make; the log is of the last action.
-    machine.here().post_transaction(&kernels[1..], &mut events);
+    machine.engine().post_transaction(&kernels[1..], &mut events);
     assert!(machine.log().is_some_and(|log| log.lines().count() == 1), "{:?}", machine.log());
 }
 
@@ -114,7 +109,7 @@ fn a_post_transaction_that_fails_is_worth_a_warning(#[case] conf: &str, #[case] 
     let package = machine.source("a/1", "");
     machine.put(&package);
     let mut events = quiet();
-    machine.here().finish_kernel(&machine.kernel, std::slice::from_ref(&package), &mut events).unwrap();
+    machine.engine().finish_kernel(&machine.kernel, std::slice::from_ref(&package), &mut events).unwrap();
     assert_eq!(machine.log().as_deref(), log);
     let warnings: Vec<_> = events.iter().filter(|e| matches!(e, Event::Warning { .. })).collect();
     assert_eq!(warnings.len(), usize::from(!said.is_empty()), "{warnings:?}");
@@ -127,7 +122,8 @@ fn for_another_root_post_transaction_is_named_and_not_run() {
     let machine = Machine::new();
     machine.write("etc/dkms/framework.conf", "post_transaction='echo ran'\n");
     let mut events = quiet();
-    machine.engine().post_transaction(std::slice::from_ref(&machine.kernel.release), &mut events);
+    let engine = Engine { in_other_root: true, ..machine.engine() };
+    engine.post_transaction(std::slice::from_ref(&machine.kernel.release), &mut events);
     assert!(text(&events).contains("post_transaction (echo ran) is not run"), "{events:?}");
     assert_eq!(machine.log(), None);
 }
@@ -139,11 +135,11 @@ fn for_another_root_post_transaction_is_named_and_not_run() {
 fn modprobe_on_install_is_for_the_running_kernel_alone(#[case] running: bool, #[case] in_chroot: bool) {
     let machine = Machine::new();
     machine.write("etc/dkms/framework.conf", "modprobe_on_install=true\n");
-    let engine = Engine { in_chroot, ..machine.here() };
+    let engine = Engine { in_chroot, ..machine.engine() };
     let kernel = if running { engine.observer.running().clone() } else { KernelRelease::new("6.99-other").unwrap() };
     assert!(!engine.may_load(&kernel));
-    let engine = Engine { in_other_root: true, in_chroot: false, ..machine.here() };
+    let engine = Engine { in_other_root: true, in_chroot: false, ..machine.engine() };
     assert!(!engine.may_load(engine.observer.running()));
-    let engine = Engine { in_chroot: false, ..machine.here() };
+    let engine = Engine { in_chroot: false, ..machine.engine() };
     assert!(engine.may_load(engine.observer.running()));
 }
