@@ -3,7 +3,8 @@
 //!
 //! Each can be repeated: it says whether it changed anything. Each takes the locks it needs, so that the daemon's
 //! workers and the drop-in take turns. Installing is two steps, so that many installs share one depmod:
-//! [`Engine::install`] puts modules in place, [`Engine::finish_kernel`] runs depmod and commits or rolls back.
+//! [`Engine::install`] puts modules in place, [`Engine::settle_kernel`] runs depmod and commits or rolls back. An action
+//! on several kernels settles each and ends with one [`Engine::post_transaction`]; [`Engine::finish_kernel`] is both for one.
 
 mod add;
 pub mod autoinstall;
@@ -192,7 +193,7 @@ impl Engine {
     fn source(&self, package: &PackageId) -> Result<PathBuf> {
         match tree::package(&self.layout, package)?.map(|p| p.source) {
             Some(SourceState::Present(folder)) => Ok(folder),
-            Some(SourceState::Broken(path)) => Err(Error::Broken { package: package.clone(), path }),
+            Some(SourceState::Broken(path)) => Err(broken(package, path)),
             None => Err(Error::NotAdded { package: package.clone() }),
         }
     }
@@ -226,7 +227,8 @@ impl Engine {
             | Error::NoSource { .. }
             | Error::NotAdded { .. }
             | Error::NoKernel { .. }
-            | Error::Broken { .. } => return,
+            | Error::Broken { .. }
+            | Error::Unlinked { .. } => return,
             // The package is in the tree by then, and the next attempt goes on from there.
             Error::Script { directive: "POST_ADD", .. } => return,
             // What dkms.conf itself rules out is read from it each time: remembered, it would outlive a change.
@@ -284,6 +286,11 @@ impl Engine {
             versions.get(&(name.clone(), kernel.clone())).map(ToString::to_string)
         })
     }
+}
+
+fn broken(package: &PackageId, path: PathBuf) -> Error {
+    let package = package.clone();
+    if path.is_dir() { Error::Unlinked { package, path } } else { Error::Broken { package, path } }
 }
 
 fn now_in_seconds() -> u64 {

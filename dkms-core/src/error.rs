@@ -109,6 +109,15 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// The source of a package that is in the tree is there, and the tree's link to it is not.
+    #[error("{package} is broken: the tree has lost its link to {}; restore it with: dkms add {package}", path.display())]
+    Unlinked {
+        /// The package.
+        package: PackageId,
+        /// Its source.
+        path: PathBuf,
+    },
+
     /// The source has no dkms.conf.
     #[error("{} is missing: every driver source has a dkms.conf at its root", path.display())]
     NoConf {
@@ -524,7 +533,7 @@ impl Error {
             | Self::NotAdded { .. }
             | Self::UnknownPackage { .. }
             | Self::ArchiveWithoutConf { .. } => 3,
-            Self::NoConf { .. } | Self::Broken { .. } | Self::NoOsRelease { .. } => 4,
+            Self::NoConf { .. } | Self::Broken { .. } | Self::Unlinked { .. } | Self::NoOsRelease { .. } => 4,
             Self::PatchMissing { .. } => 5,
             Self::PatchFailed { .. }
             | Self::NoKernel { .. }

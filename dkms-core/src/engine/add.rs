@@ -55,7 +55,7 @@ impl Engine {
         match tree::package(&self.layout, package)?.map(|p| p.source) {
             Some(SourceState::Present(_)) => Ok(()),
             Some(SourceState::Broken(path)) if order.keep_built || !self.layout.source(package).is_dir() => {
-                Err(Error::Broken { package: package.clone(), path })
+                Err(super::broken(package, path))
             }
             _ => self.add(package, order, sink).map(|_| ()),
         }

@@ -1,7 +1,8 @@
 //! Scripts of a package that run for the installed system: POST_ADD, PRE_INSTALL, POST_INSTALL, POST_REMOVE. As root and
 //! outside the sandbox, as ever (design.md, decision 2); their folder is the source.
 //!
-//! None runs that others than root can change, nor with arguments of a dkms.conf that they can change.
+//! None runs that others than root can change, nor with arguments of a dkms.conf that they can change. Those of another
+//! root run inside it.
 //!
 //! A script is over when its own process is: what it leaves in the background lives on, as ever, and nobody waits for it
 //! though it has the output open. (To kill it then would also hit a daemon that is about to take a session of its own.)
@@ -78,9 +79,7 @@ impl Engine {
             sink.warn(refused.to_string());
             return Ok(None);
         }
-        let line = format!("{}/{value}", quote(&folder.to_string_lossy()));
-        let mut command = Command::new("bash");
-        command.args(["-c", "eval \"$1\"", "bash", &line]).current_dir(folder);
+        let Some(mut command) = self.in_its_root(directive, folder, value, sink) else { return Ok(None) };
         command.env("module", package.name.as_str()).env("module_version", package.version.as_str());
         if let Some(kernel) = kernel {
             command.env("kernelver", kernel.release.as_str()).env("arch", kernel.arch.as_str());
@@ -106,6 +105,28 @@ impl Engine {
 }
 
 impl Engine {
+    /// What runs a script in its folder. One that belongs to another root runs there, or not at all: here, it would change
+    /// this machine.
+    fn in_its_root(&self, directive: &str, folder: &Path, value: &str, sink: &mut dyn Sink) -> Option<Command> {
+        const EVAL: [&str; 3] = ["-c", "cd \"$2\" && eval \"$1\"", "bash"];
+        let folder = if self.in_other_root { self.layout.inside(folder) } else { folder.to_owned() };
+        let line = format!("{}/{value}", quote(&folder.to_string_lossy()));
+        let mut command = if self.in_other_root {
+            let root = self.layout.root();
+            if !is_executable(&root.join("bin/bash")) && !is_executable(&root.join("usr/bin/bash")) {
+                sink.warn(format!("{directive}: {line} is not run: {} has no bash; run it there", root.display()));
+                return None;
+            }
+            let mut command = Command::new("chroot");
+            command.arg(root).arg("bash");
+            command
+        } else {
+            Command::new("bash")
+        };
+        command.args(EVAL).arg(line).arg(folder);
+        Some(command)
+    }
+
     /// What others can change of a script, and of the dkms.conf that names it; none for one who is not root, and puts
     /// nobody else's rights at risk.
     fn not_roots_alone(&self, folder: &Path, script: &str, source: &Path) -> Result<Option<Writable>> {

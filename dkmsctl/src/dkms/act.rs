@@ -3,7 +3,7 @@
 use dkms_core::engine::{Done, autoinstall};
 use dkms_core::error::Error;
 use dkms_core::model::{KernelId, KernelRelease, PackageId};
-use dkms_core::tree::{self, SourceState};
+use dkms_core::tree;
 
 use super::archives;
 use super::args::Args;
@@ -181,13 +181,10 @@ pub(crate) fn generate_mok(machine: &Machine, args: &Args, terminal: &mut Termin
 }
 
 /// The kernels of an action that takes away: those named, or with `--all` every one that something is built for. The
-/// package has to be in the tree, and whole.
+/// package has to be in the tree.
 fn there(machine: &Machine, args: &Args, package: &PackageId) -> Result<Vec<KernelId>, Failure> {
     let layout = machine.engine.layout();
     let found = tree::package(layout, package)?.ok_or_else(|| Error::NotAdded { package: package.clone() })?;
-    if let SourceState::Broken(path) = found.source {
-        return Err(Error::Broken { package: package.clone(), path }.into());
-    }
     if args.all { Ok(found.entries.into_iter().map(|entry| entry.kernel).collect()) } else { machine.kernels(args) }
 }
 
