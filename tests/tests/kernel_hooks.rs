@@ -104,7 +104,8 @@ fn headers_that_are_unpacked_after_their_kernel_deadlock_nothing() {
 #!/usr/bin/perl
 use Fcntl;
 open(my $lock, '>>', '/var/lib/dpkg/lock-frontend') or die;
-fcntl($lock, F_SETLK, pack('s s x4 q q i x4', F_WRLCK, 0, 0, 0, 0)) or die \"locked: $!\";
+my $whole = pack('s s x4 q q i x4', F_WRLCK, 0, 0, 0, 0);
+fcntl($lock, F_SETLK, $whole) or die \"locked: $!\";
 $ENV{DPKG_FRONTEND_LOCKED} = 1;
 exit(system('bash', '-c', $ARGV[0]) >> 8);
 END

@@ -82,7 +82,7 @@ fn a_build_that_dkms_is_at_is_waited_for_and_not_begun_again() {
     assert!(dkms.wait().expect("it ends").success(), "{}", machine.sh("cat /srv/said"));
     machine.wait_installed(&kernel, &["slow-a"], LIMIT);
     machine.wait_until("the daemon's job is over", "dkmsctl jobs | grep -qx 'no jobs'", SOON);
-    assert_eq!(machine.installs("slow-a"), ["skipped"], "there was nothing left to do");
+    assert_eq!(machine.installs("slow-a").len(), 1, "a depmod may have been left to do, no more");
     assert_eq!(machine.sh("ls /var/lib/dkmsd/logs/slow-a/1.0/* | wc -l"), "1", "one build");
 }
 
