@@ -4,7 +4,8 @@ use dkmsd_tests::Machine;
 
 const INSTALL: &str = "/opt/dkmsd/systemd/install.sh --bin-dir /opt/dkmsd/bin";
 /// What packages and kernels call is there.
-const DROP_IN: &str = "test -x /usr/sbin/dkms -a -x /usr/lib/dkms/common.postinst -a -x /usr/lib/dkms/dkms_autoinstaller \
+const DROP_IN: &str =
+    "test -x /usr/sbin/dkms -a -x /usr/lib/dkms/common.postinst -a -x /usr/lib/dkms/dkms_autoinstaller \
      -a -x /usr/lib/kernel/install.d/40-dkms.install &&
      for when in preinst postinst prerm header_postinst; do test -x /etc/kernel/$when.d/dkms || exit 1; done";
 const SAMPLE: &str = "find /lib/modules/ -name 'hello_dkmsd.ko*'";

@@ -19,7 +19,7 @@ fn machine(name: &str) -> (Machine, String) {
 /// Runs `dkms` inside, beside the test; its process id there is in /run/dkms.pid.
 fn beside(machine: &Machine, arguments: &str) -> Child {
     let mut command = machine.command(&format!("echo $$ > /run/dkms.pid && exec dkms {arguments} > /srv/said 2>&1"));
-    command.stdin(Stdio::null()).spawn().expect("machine.sh runs")
+    command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("machine.sh does not run: {e}"))
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod adding;
 mod building;
 mod crashing;
 mod installing;
+mod interleaving;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
