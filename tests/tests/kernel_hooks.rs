@@ -15,11 +15,8 @@ fn prepared(name: &str) -> (Machine, Vec<String>) {
     // Made in every postinst, and nobody boots it here.
     machine.sh("echo 'update_initramfs=no' > /etc/initramfs-tools/update-initramfs.conf");
     machine.sh(&format!(
-        "cat > /etc/kernel/postinst.d/initramfs-of-the-test <<'END'
-#!/bin/sh
-modinfo -k $1 -F filename hello_dkmsd > {FOUND}-$1 2> /dev/null
-exit 0
-END
+        "printf '%s\n' '#!/bin/sh' 'modinfo -k $1 -F filename hello_dkmsd > {FOUND}-$1 2> /dev/null' 'exit 0' \
+             > /etc/kernel/postinst.d/initramfs-of-the-test
          chmod +x /etc/kernel/postinst.d/initramfs-of-the-test"
     ));
     for kernel in &kernels {

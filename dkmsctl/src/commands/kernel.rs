@@ -79,7 +79,7 @@ async fn follow(cx: &mut Context, kernel: &str) -> Result<(), Failure> {
             }
             continue;
         }
-        if !row(cx, kernel).await?.is_some_and(|row| row.headers == "settling") {
+        if row(cx, kernel).await?.is_none_or(|row| row.headers != "settling") {
             return Ok(());
         }
         match timeout_at(settled, heard.recv()).await {
