@@ -1,4 +1,4 @@
-//! What a driver's package calls when it is set up: /usr/lib/dkms/common.postinst.
+//! What a driver's package calls when it is set up: /usr/lib/dkms/common.postinst; and what calls for all of them.
 
 use std::time::Duration;
 
@@ -60,6 +60,14 @@ fn exit_codes() {
     let failed = machine.try_sh(&format!("{POSTINST} broken-dkmsd 1.0"));
     assert_eq!(failed.code, 10, "{failed:?}");
     assert!(failed.stderr.contains("this_function_is_in_no_kernel"), "{failed:?}");
+
+    // All that is missing on one kernel: the broken one is tried again, as classic does.
+    let autoinstaller = |arguments: &str| machine.try_sh(&format!("/usr/lib/dkms/dkms_autoinstaller {arguments}")).code;
+    assert_eq!(autoinstaller("start 9.9-no-such"), 0, "no headers");
+    assert_eq!(autoinstaller(&format!("start {kernel}")), 1, "one of them failed");
+    machine.sh(&format!("ls /lib/modules/{kernel}/updates/dkms/hello_dkmsd.ko*"));
+    machine.sh("dkms remove broken-dkmsd/1.0 --all && rm -r /usr/src/broken-dkmsd-1.0");
+    assert_eq!(autoinstaller(&format!("start {kernel}")), 0);
 
     machine.sh("mkdir /usr/src/by-hand-1.0 && cp /usr/src/hello-dkmsd-1.0/* /usr/src/by-hand-1.0/ && cd /usr/src/by-hand-1.0 &&
          sed -i 's/hello-dkmsd/by-hand/; /AUTOINSTALL/d' dkms.conf");
