@@ -6,6 +6,7 @@
 
 mod add;
 mod install;
+mod keys;
 mod make;
 mod remove;
 mod scripts;
@@ -13,6 +14,7 @@ mod scripts;
 mod tests;
 mod trust;
 
+pub use keys::Keys;
 pub use scripts::kill_scripts;
 
 use std::path::{Path, PathBuf};
@@ -23,10 +25,12 @@ use crate::conf::{Recipe, Request};
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
 use crate::fingerprint::Fingerprint;
-use crate::host::chroot;
+use crate::host::distro::Family;
+use crate::host::kconfig::KernelConfig;
 use crate::host::users::{self, User};
+use crate::host::{chroot, kernels};
 use crate::layout::Layout;
-use crate::model::{EntryState, KernelId, PackageId};
+use crate::model::{Arch, EntryState, KernelId, KernelRelease, PackageId};
 use crate::observe::Observer;
 use crate::settings::Settings;
 use crate::tree::{self, Failure, Holder, SourceState};
@@ -58,6 +62,8 @@ pub struct Adjustments {
     pub conf: Option<PathBuf>,
     /// `--config`: a kernel's configuration elsewhere than in its headers.
     pub kernel_config: Option<PathBuf>,
+    /// This process has entered another root (`--root`): nothing of the running kernel's goes for it.
+    pub in_other_root: bool,
 }
 
 /// Whether anything changed.
@@ -86,6 +92,7 @@ pub struct Engine {
     observer: Observer,
     user: Option<User>,
     in_chroot: bool,
+    in_other_root: bool,
     adjustments: Adjustments,
 }
 
@@ -101,13 +108,22 @@ impl Engine {
             None => chroot::in_chroot().unwrap_or(true),
         };
         let (observer, user) = (Observer::new(&settings)?, users::build_user(&layout));
-        Ok(Self { observer, user, in_chroot, layout, settings, adjustments: Adjustments::default() })
+        Ok(Self {
+            observer,
+            user,
+            in_chroot,
+            in_other_root: false,
+            layout,
+            settings,
+            adjustments: Adjustments::default(),
+        })
     }
 
     /// The same engine, with what its caller has otherwise.
     #[must_use]
     pub fn adjusted(mut self, adjustments: Adjustments) -> Self {
         self.observer.adjust_kernel_config(adjustments.kernel_config.clone());
+        self.in_other_root = adjustments.in_other_root;
         self.adjustments = adjustments;
         self
     }
@@ -128,6 +144,29 @@ impl Engine {
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Which package the dkms.conf in a folder describes.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be evaluated or breaks a rule.
+    pub fn identify(&self, folder: &Path) -> Result<PackageId> {
+        let kernel = KernelId { release: self.observer.running().clone(), arch: self.observer.arch().clone() };
+        Ok(self.observer.loader().load(&self.request(folder, None, &kernel, true))?.recipe.package)
+    }
+
+    /// A kernel's architecture where none is named: this machine's; in another root, what the kernel there is
+    /// configured for; on systems of rpm, what the kernel's package is for (dkms-contract.md §2).
+    #[must_use]
+    pub fn arch_of(&self, kernel: &KernelRelease) -> Arch {
+        let ours = || self.observer.arch().clone();
+        if self.in_other_root {
+            return KernelConfig::below(&self.layout.kernel_source(kernel)).arch().unwrap_or_else(ours);
+        }
+        if matches!(self.observer.distro().family(), Family::Fedora | Family::Suse) {
+            return kernels::package_arch(&self.layout, kernel).unwrap_or_else(ours);
+        }
+        ours()
     }
 
     /// The folder of a package's source, when the package is in the tree and whole.

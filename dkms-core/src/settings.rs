@@ -136,6 +136,36 @@ impl Settings {
         Self::from_values(layout_root, &layout, values, daemon, packages)
     }
 
+    /// What goes where nothing was set.
+    #[must_use]
+    pub fn defaults(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            source_tree: None,
+            dkms_tree: None,
+            install_tree: None,
+            kernel_source_dir: None,
+            tmp_location: PathBuf::from("/tmp"),
+            verbose: false,
+            symlink_modules: false,
+            autoinstall_all_kernels: false,
+            modprobe_on_install: false,
+            parallel_jobs: None,
+            compress_gzip_opts: Vec::new(),
+            compress_xz_opts: Vec::new(),
+            compress_zstd_opts: Vec::new(),
+            build_environment: None,
+            post_transaction: None,
+            sign_file: None,
+            mok_signing_key: None,
+            mok_certificate: None,
+            try_sign_modules: TrySign::default(),
+            continue_on_error: true,
+            daemon: DaemonSettings::default(),
+            packages: BTreeMap::new(),
+        }
+    }
+
     fn from_values(
         root: &Path,
         layout: &Layout,
@@ -178,17 +208,17 @@ impl Settings {
         let words = |value: Option<String>| {
             value.map(|v| v.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
         };
+        let defaults = Self::defaults(root);
         let settings = Self {
-            root: root.to_owned(),
             source_tree,
             dkms_tree,
             install_tree,
-            kernel_source_dir: None,
             tmp_location,
-            verbose: is_true(take("verbose")).unwrap_or(false),
-            symlink_modules: is_true(take("symlink_modules")).unwrap_or(false),
-            autoinstall_all_kernels: is_true(take("autoinstall_all_kernels")).unwrap_or(false),
-            modprobe_on_install: is_true(take("modprobe_on_install")).unwrap_or(false),
+            verbose: is_true(take("verbose")).unwrap_or(defaults.verbose),
+            symlink_modules: is_true(take("symlink_modules")).unwrap_or(defaults.symlink_modules),
+            autoinstall_all_kernels: is_true(take("autoinstall_all_kernels"))
+                .unwrap_or(defaults.autoinstall_all_kernels),
+            modprobe_on_install: is_true(take("modprobe_on_install")).unwrap_or(defaults.modprobe_on_install),
             parallel_jobs,
             compress_gzip_opts: words(take("compress_gzip_opts")),
             compress_xz_opts: words(take("compress_xz_opts")),
@@ -199,9 +229,10 @@ impl Settings {
             mok_signing_key: take("mok_signing_key").map(PerKernel),
             mok_certificate: take("mok_certificate").map(PerKernel),
             try_sign_modules,
-            continue_on_error: is_true(take("continue_on_error")).unwrap_or(true),
+            continue_on_error: is_true(take("continue_on_error")).unwrap_or(defaults.continue_on_error),
             daemon,
             packages,
+            ..defaults
         };
         if problems.is_empty() {
             Ok(settings)

@@ -7,10 +7,11 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{keys, tool};
+use crate::host::distro::Distro;
 use crate::host::kconfig::KernelConfig;
 use crate::layout::Layout;
 use crate::model::KernelRelease;
-use crate::settings::TrySign;
+use crate::settings::{PerKernel, Settings, TrySign};
 use crate::tree::resolve;
 
 /// What framework.conf and the machine say. `$kernelver` in the paths stands for the kernel's release.
@@ -28,6 +29,22 @@ pub struct SignSettings {
     pub key: Option<String>,
     /// `mok_certificate`.
     pub certificate: Option<String>,
+}
+
+impl SignSettings {
+    /// What the settings and the machine say for a kernel.
+    #[must_use]
+    pub fn of(settings: &Settings, distro: &Distro, in_chroot: bool, kernel: &KernelRelease) -> Self {
+        let per_kernel = |setting: &Option<PerKernel>| setting.as_ref().map(|s| s.for_kernel(kernel));
+        Self {
+            try_sign: settings.try_sign_modules,
+            in_chroot,
+            ubuntu: distro.is_like("ubuntu"),
+            sign_file: per_kernel(&settings.sign_file),
+            key: per_kernel(&settings.mok_signing_key),
+            certificate: per_kernel(&settings.mok_certificate),
+        }
+    }
 }
 
 /// What became of a module.
@@ -120,7 +137,8 @@ fn failed<T>(why: String) -> Result<T, SignOutcome> {
     Err(SignOutcome::Failed { why })
 }
 
-fn is_uri(key: &str) -> bool {
+/// Whether a key is named by a URI, and so is no file.
+pub(crate) fn is_uri(key: &str) -> bool {
     key.starts_with("pkcs11:")
 }
 

@@ -218,16 +218,7 @@ fn open_to_all(folder: &Path) -> Result<()> {
 
 /// Whether and with what modules are signed.
 pub(super) fn sign_settings(build: &Build<'_>) -> SignSettings {
-    let release = &build.kernel.release;
-    let per_kernel = |setting: &Option<crate::settings::PerKernel>| setting.as_ref().map(|s| s.for_kernel(release));
-    SignSettings {
-        try_sign: build.settings.try_sign_modules,
-        in_chroot: !build.make_keys,
-        ubuntu: build.distro.is_like("ubuntu"),
-        sign_file: per_kernel(&build.settings.sign_file),
-        key: per_kernel(&build.settings.mok_signing_key),
-        certificate: per_kernel(&build.settings.mok_certificate),
-    }
+    SignSettings::of(build.settings, build.distro, !build.make_keys, &build.kernel.release)
 }
 
 /// What signs this kernel's modules; none when they are not to be signed, or (said so) cannot be.

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::model::Arch;
+
 /// The CONFIG_ values of one kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelConfig {
@@ -52,6 +54,27 @@ impl KernelConfig {
         self.values.get(name).map(String::as_str)
     }
 
+    /// What `uname -m` says on a kernel of this configuration; none for an architecture that nothing is known about.
+    #[must_use]
+    pub fn arch(&self) -> Option<Arch> {
+        const ARCHES: &[(&[&str], &str)] = &[
+            (&["CONFIG_X86_64"], "x86_64"),
+            (&["CONFIG_X86_32"], "i686"),
+            (&["CONFIG_ARM64", "CONFIG_CPU_BIG_ENDIAN"], "aarch64_be"),
+            (&["CONFIG_ARM64"], "aarch64"),
+            (&["CONFIG_ARM", "CONFIG_CPU_V7"], "armv7l"),
+            (&["CONFIG_ARM", "CONFIG_CPU_V6"], "armv6l"),
+            (&["CONFIG_PPC64", "CONFIG_CPU_LITTLE_ENDIAN"], "ppc64le"),
+            (&["CONFIG_PPC64"], "ppc64"),
+            (&["CONFIG_S390"], "s390x"),
+            (&["CONFIG_RISCV", "CONFIG_64BIT"], "riscv64"),
+            (&["CONFIG_LOONGARCH", "CONFIG_64BIT"], "loongarch64"),
+            (&["CONFIG_MIPS", "CONFIG_64BIT"], "mips64"),
+        ];
+        let (_, arch) = ARCHES.iter().find(|(needs, _)| needs.iter().all(|name| self.enabled(name)))?;
+        Arch::new(*arch).ok()
+    }
+
     /// Whether `CONFIG_X` is `y` or `m`.
     #[must_use]
     pub fn enabled(&self, name: &str) -> bool {
@@ -62,6 +85,7 @@ impl KernelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
 
     #[test]
     fn values_lose_their_quotes_and_comments_are_not_values() {
@@ -71,5 +95,15 @@ mod tests {
         assert!(config.enabled("CONFIG_ACPI") && config.enabled("CONFIG_V4L2"));
         assert!(!config.enabled("CONFIG_DEBUG"));
         assert_eq!(config.get("CONFIG_CC_VERSION_TEXT"), Some("gcc-12 (Debian 12.2.0-14) 12.2.0"));
+    }
+
+    #[rstest]
+    #[case("CONFIG_64BIT=y\nCONFIG_X86_64=y\nCONFIG_X86=y\n", Some("x86_64"))]
+    #[case("CONFIG_ARM64=y\nCONFIG_64BIT=y\n", Some("aarch64"))]
+    #[case("CONFIG_PPC64=y\nCONFIG_CPU_LITTLE_ENDIAN=y\n", Some("ppc64le"))]
+    #[case("CONFIG_ARM=y\nCONFIG_CPU_V7=y\n", Some("armv7l"))]
+    #[case("CONFIG_HEXAGON=y\n", None)]
+    fn the_configuration_tells_the_architecture(#[case] text: &str, #[case] wanted: Option<&str>) {
+        assert_eq!(KernelConfig::parse(text).arch(), wanted.map(|arch| Arch::new(arch).unwrap()));
     }
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
@@ -191,6 +192,15 @@ pub fn install_tree_sound(layout: &Layout, device_at_start: Option<u64>) -> Resu
 /// When it is no word that a folder could be called.
 pub fn running() -> Result<KernelRelease> {
     Ok(KernelRelease::new(rustix::system::uname().release().to_string_lossy())?)
+}
+
+/// The architecture that the package of a kernel is for, as rpm knows it; none where no package owns the kernel.
+#[must_use]
+pub fn package_arch(layout: &Layout, kernel: &KernelRelease) -> Option<Arch> {
+    let mut rpm = Command::new("rpm");
+    rpm.args(["-q", "--queryformat", "%{ARCH}\\n", "-f"]).arg(layout.kernel_folder(kernel).join("modules.builtin"));
+    let output = rpm.stdin(Stdio::null()).stderr(Stdio::null()).output().ok().filter(|out| out.status.success())?;
+    Arch::new(String::from_utf8_lossy(&output.stdout).lines().next()?).ok()
 }
 
 /// This machine, as `uname -m`.

@@ -5,6 +5,7 @@ pub mod distro;
 pub mod headers;
 pub mod kconfig;
 pub mod kernels;
+pub mod other_root;
 pub mod package_manager;
 pub mod resolve;
 pub mod users;

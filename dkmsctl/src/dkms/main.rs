@@ -1,35 +1,118 @@
-//! `dkms`: the classic command, running the engine here and now. So far it judges dkms.conf files ([`lint`]).
+//! `dkms`: the classic command (dkms-contract.md §2), running the engine here and now.
+//!
+//! `args` understands the command line, `machine` finds what it is about, `act`, `status` … do what is asked, `terminal`
+//! says what happens.
 
+mod act;
+mod args;
+mod failure;
 mod lint;
+mod machine;
+mod status;
+mod terminal;
+mod usage;
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use dkms_core::build::sandbox;
 
-/// Works on driver packages without a daemon.
-#[derive(Parser)]
-#[command(name = "dkms", version = concat!("3.4.3 (dkmsd ", env!("CARGO_PKG_VERSION"), ")"), about)]
-struct Cli {
-    #[command(subcommand)]
-    action: Action,
-}
+use args::{Action, Args, Found, Show};
+use failure::Failure;
+use machine::Machine;
+use terminal::Terminal;
 
-#[derive(Subcommand)]
-enum Action {
-    Lint(lint::Args),
+/// The interface's level, which scripts compare (dkms-contract.md §7).
+const VERSION: &str = "dkms-3.4.3";
+
+/// `dkms lint`, whose options are its own.
+#[derive(Parser)]
+#[command(name = "dkms lint")]
+struct Lint {
+    #[command(flatten)]
+    args: lint::Args,
 }
 
 fn main() -> ExitCode {
     sandbox::enter_if_asked();
-    let Action::Lint(args) = Cli::parse().action;
-    match lint::run(&args, &mut io::stdout().lock()) {
+    let given: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if given.first().is_some_and(|word| word == "lint") {
+        return lint(given);
+    }
+    let args = match args::parse(given, &look) {
+        Ok(args) => args,
+        Err(failure) => return end(&mut Terminal::new(false, false), Err(failure)),
+    };
+    let mut terminal = Terminal::new(args.quiet, args.verbose);
+    let result = run(&args, &mut terminal);
+    end(&mut terminal, result)
+}
+
+fn end(terminal: &mut Terminal, result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.failure(&failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn lint(given: Vec<OsString>) -> ExitCode {
+    match lint::run(&Lint::parse_from(given).args, &mut io::stdout().lock()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Nobody is left to hear it when stderr is closed.
             let _ = writeln!(io::stderr(), "dkms: {error}");
             ExitCode::from(error.code())
         }
+    }
+}
+
+fn look(path: &Path) -> Found {
+    match path.metadata() {
+        Err(_) => Found::Nothing,
+        Ok(found) if !found.is_dir() => Found::File,
+        Ok(_) if path.join("dkms.conf").is_file() => Found::Source,
+        Ok(_) => Found::Folder,
+    }
+}
+
+fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
+    match args.show {
+        Some(Show::Version) => {
+            terminal.line(VERSION);
+            return Ok(());
+        }
+        Some(Show::Help) => {
+            terminal.line(usage::TEXT);
+            return Ok(());
+        }
+        None => {}
+    }
+    for remark in &args.remarks {
+        terminal.warning(remark);
+    }
+    let Some(action) = args.action else {
+        terminal.line(usage::TEXT);
+        return Ok(());
+    };
+    if action == Action::Status {
+        return status::run(args, terminal);
+    }
+    let machine = Machine::open(args, action)?;
+    match action {
+        Action::Status => Ok(()),
+        Action::Add => act::add(&machine, args, terminal),
+        Action::Build => act::build(&machine, args, terminal),
+        Action::Install => act::install(&machine, args, terminal),
+        Action::Uninstall => act::uninstall(&machine, args, terminal),
+        Action::Unbuild => act::unbuild(&machine, args, terminal),
+        Action::Remove => act::remove(&machine, args, terminal),
+        Action::GenerateMok => act::generate_mok(&machine, args, terminal),
+        _ => Err(Failure::new(1, format!("{} is not there yet", action.as_str()))),
     }
 }

@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use super::spec::{Spec, in_memory};
-use super::{INIT, view};
+use super::{INIT, OURSELVES, view};
 
 /// The code that a confined process ends with when it could not even start the command.
 const COULD_NOT_START: i32 = 125;
@@ -41,7 +41,7 @@ fn confine() -> io::Result<ExitStatus> {
         namespaces.set(UnshareFlags::NEWNET, !spec.network);
         crate::sys::unshare(namespaces)?;
         view::enter(&spec)?;
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(OURSELVES);
         command.arg(INIT).stdin(in_memory(|file| spec.send(&input, file))?);
         command
     } else {

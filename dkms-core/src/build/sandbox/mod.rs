@@ -43,6 +43,8 @@ pub struct Confined {
     env: Vec<(OsString, OsString)>,
 }
 
+/// This program, wherever it lies.
+const OURSELVES: &str = "/proc/self/exe";
 const OUTER: &str = "__dkms-confined";
 const INIT: &str = "__dkms-confined-init";
 
@@ -63,12 +65,17 @@ pub fn enter_if_asked() {
     }
 }
 
+/// Whether this program can start itself: it said so, and /proc is there to find it by (a bare chroot has none).
+fn can_launch() -> bool {
+    LAUNCHER.get().is_some() && Path::new(OURSELVES).exists()
+}
+
 /// How well commands are kept apart here. Found out once, by trying.
 #[must_use]
 pub fn strength() -> Strength {
     static FOUND: OnceLock<Strength> = OnceLock::new();
     *FOUND.get_or_init(|| {
-        if LAUNCHER.get().is_none() {
+        if !can_launch() {
             return Strength::UserOnly;
         }
         let mut said = Vec::new();
@@ -186,12 +193,13 @@ impl Confined {
     }
 
     fn start(&self, strength: Strength, apart: bool) -> io::Result<Running> {
-        let mut command = if LAUNCHER.get().is_some() { launcher() } else { self.plain()? };
+        let launches = can_launch();
+        let mut command = if launches { launcher() } else { self.plain()? };
         let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
         command.env_clear().env("PATH", path).envs(self.env.iter().map(|(n, v)| (n, v))).process_group(0);
         let outputs = connect(&mut command, apart)?;
         let spec = Spec { isolated: strength == Strength::Namespaces, ..self.spec.clone() };
-        Running::start(&mut command, outputs, LAUNCHER.get().map(|()| (&spec, self.input.as_slice())))
+        Running::start(&mut command, outputs, launches.then_some((&spec, self.input.as_slice())))
     }
 
     /// Without a launcher, in a program that cannot be its own.
@@ -211,7 +219,7 @@ impl Confined {
 }
 
 fn launcher() -> Command {
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(OURSELVES);
     command.arg(OUTER).stdin(Stdio::piped());
     command
 }

@@ -1,0 +1,45 @@
+//! Why the program ends with another code than 0.
+
+use dkms_core::error::Error;
+
+/// What is said on standard error, and the classic exit code (dkms-contract.md §2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    /// Empty when there is nothing to say.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The code alone.
+    pub(crate) fn silent(self) -> Self {
+        Self { message: String::new(), ..self }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = u8::try_from(error.exit_code()).unwrap_or(1);
+        let mut message = error.to_string();
+        if let Some(log) = error.log() {
+            message = format!("{message}\nThe whole log: {}", log.display());
+        }
+        Self { code, message }
+    }
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Self {
+        Self::new(2, format!("{error}; dkms --help lists the options"))
+    }
+}
+
+impl From<dkms_core::model::InvalidName> for Failure {
+    fn from(error: dkms_core::model::InvalidName) -> Self {
+        Self::new(1, error.to_string())
+    }
+}
