@@ -25,6 +25,7 @@ impl Kit {
     pub fn start(name: &str, versions: &[&str]) -> Self {
         let machine = Machine::start(name);
         machine.carry_checkout();
+        machine.sh("/opt/dkmsd/systemd/install.sh --bin-dir /opt/dkmsd/bin --no-start");
         machine.put_dkms();
         let [kernel, older] = machine.two_kernels("cloud-amd64");
         machine.apt_install(&[&format!("linux-headers-{kernel}"), &format!("linux-headers-{older}")]);
