@@ -165,7 +165,15 @@ impl Machine {
     /// # Panics
     /// When it cannot be copied.
     pub fn put_dkms(&self) {
-        self.copy(&programs::folder().join("dkms"), "/usr/sbin/dkms");
+        self.put("/usr/sbin/dkms");
+    }
+
+    /// Puts a copy of the drop-in somewhere else.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    pub fn put(&self, path: &str) {
+        self.copy(&programs::folder().join("dkms"), path);
     }
 
     /// The newest kernel of line 6.1 of a flavour, and the one before.

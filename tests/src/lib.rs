@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
 
 mod bus;
+mod debs;
 mod follow;
 mod gate;
 mod history;
