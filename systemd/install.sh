@@ -178,13 +178,41 @@ default_headers() {
     esac
 }
 
+# The installed package that has put a file there, whichever package manager there is.
+owner_of() {
+    local found
+    if [[ -e $destdir/var/lib/dpkg/status ]] && command -v dpkg-query > /dev/null; then
+        found=$(dpkg-query --admindir="$destdir/var/lib/dpkg" -S "$1" 2> /dev/null | sed -n '/^diversion /d;s/[:,].*//p' | head -n 1)
+        # A package that was removed and not purged still lays claim to its settings.
+        [[ ! $found || $(dpkg-query --admindir="$destdir/var/lib/dpkg" -W -f '${db:Status-Status}' "$found" 2> /dev/null) == config-files ]] ||
+            echo "$found"
+    elif [[ -d $destdir/var/lib/rpm || -d $destdir/usr/lib/sysimage/rpm ]] && command -v rpm > /dev/null; then
+        rpm ${destdir:+--root "$destdir"} -qf --qf '%{NAME}\n' "$1" 2> /dev/null | head -n 1 || true
+    elif [[ -d $destdir/var/lib/pacman ]] && command -v pacman > /dev/null; then
+        pacman ${destdir:+--root "$destdir"} -Qqo "$1" 2> /dev/null || true
+    fi
+}
+
+# Sets classic: the package that some file of the drop-in `dkms` belongs to. All of those files then stay as they are: half
+# of one program and half of another is neither.
+find_classic() {
+    local mode source target
+    classic=''
+    while IFS=$'\t' read -r mode source target; do
+        if is_drop_in "$target" && [[ -e $destdir$target || -L $destdir$target ]]; then
+            classic=$(owner_of "$target")
+            [[ ! $classic ]] || return 0
+        fi
+    done < <(files)
+}
+
 warn_of_classic() {
-    local classic
-    classic=$(command -v dkms || true)
     [[ $classic ]] || return 0
-    warn "the distribution's dkms package ($classic) is installed too. Its files are left alone, and both work on the same state in /var/lib/dkms, so
-  nothing is lost; but both will build when a kernel comes. To leave that to dkmsd: systemctl disable --now dkms.service
-  and take /etc/kernel/postinst.d/dkms and /etc/kernel/header_postinst.d/dkms out of use (chmod -x)."
+    warn "the distribution's package $classic is installed too. Its files are left alone, so the command dkms and the kernels' hooks stay
+  as that package has them. Both work on the same state in /var/lib/dkms, and nothing is lost; but both will build when a kernel comes.
+  Either leave that to dkmsd: systemctl disable --now dkms.service; chmod -x /etc/kernel/postinst.d/dkms /etc/kernel/header_postinst.d/dkms
+  or have the whole of it here: remove the package $classic and run this again. Where driver packages need it, put an empty package in its
+  place first, one that says Provides: dkms (= 3.4.3) (Debian: see equivs-build(1))."
 }
 
 # ---- building ----
@@ -233,20 +261,33 @@ files() {
     printf '%s\t%s\t%s\n' \
         755 "$bin_dir/dkmsd" "$prefix/sbin/dkmsd" \
         755 "$bin_dir/dkmsctl" "$prefix/bin/dkmsctl" \
+        755 "$bin_dir/dkms" "$prefix/sbin/dkms" \
         644 "$top/dkmsd/dbus/org.dkmsd1.xml" /usr/share/dbus-1/interfaces/org.dkmsd1.xml
-    (cd "$here" && find usr -type f | sort) | while read -r file; do
-        printf '%s\t%s\t%s\n' 644 "$here/$file" "/$file"
+    (cd "$here" && find etc usr -type f ! -path "${settings#/}" | sort) | while read -r file; do
+        printf '%s\t%s\t%s\n' "$([[ -x $here/$file ]] && echo 755 || echo 644)" "$here/$file" "/$file"
     done
+}
+
+# Whether a file is of the drop-in `dkms`: the program, what packages and kernels call, its completion and manual.
+is_drop_in() {
+    case $1 in
+        */lib/dkms/* | /etc/kernel/*) return 0 ;;
+    esac
+    case ${1##*/} in
+        dkms | _dkms | dkms.* | 40-dkms.install) return 0 ;;
+    esac
+    return 1
 }
 
 settings=/etc/dkms/dkmsd.toml
 
 put_files() {
     local mode source target changed=
-    for source in dkmsd dkmsctl; do
+    for source in dkmsd dkmsctl dkms; do
         [[ -x $bin_dir/$source ]] || die "$bin_dir/$source is not there; build it with: cargo build --release"
     done
     while IFS=$'\t' read -r mode source target; do
+        [[ ! $classic ]] || ! is_drop_in "$target" || continue
         target=$destdir$target
         # Written beside and renamed, so that a program that runs is never half replaced.
         mkdir -p "$(dirname "$target")"
@@ -278,8 +319,10 @@ make_user_and_folders() {
 remove_files() {
     local mode source target
     while IFS=$'\t' read -r mode source target; do
+        [[ ! $classic ]] || ! is_drop_in "$target" || continue
         rm -f "$destdir$target"
     done < <(files)
+    rmdir "$destdir/usr/lib/dkms" 2> /dev/null || true
     # Settings that nobody changed go, others stay.
     ! cmp -s "$here$settings" "$destdir$settings" || rm -f "$destdir$settings"
 }
@@ -434,6 +477,7 @@ take_sample_away() {
 read_options "$@"
 case $action in
     uninstall)
+        find_classic
         [[ $destdir ]] || stop_daemon
         remove_files
         if [[ ! $destdir ]] && under_systemd; then systemctl daemon-reload; fi
@@ -451,8 +495,9 @@ case $action in
         if [[ ! $destdir ]]; then
             find_family
             install_tools
-            warn_of_classic
         fi
+        find_classic
+        warn_of_classic
         [[ $bin_dir ]] || build
         put_files
         if [[ $destdir ]]; then

@@ -1,20 +1,37 @@
-//! The verbs: add, build, install, uninstall, unbuild, remove, clean, and finishing a kernel (dkms-contract.md §2, §3).
+//! The verbs: add, build, install, uninstall, unbuild, remove, clean, and finishing a kernel (dkms-contract.md §2, §3);
+//! and those that go through many packages: autoinstall, match, a kernel's own hooks.
 //!
 //! Each can be repeated: it says whether it changed anything. Each takes the locks it needs, so that the daemon's
 //! workers and the drop-in take turns. Installing is two steps, so that many installs share one depmod:
-//! [`Engine::install`] puts modules in place, [`Engine::finish_kernel`] runs depmod and commits or rolls back.
+//! [`Engine::install`] puts modules in place, [`Engine::settle_kernel`] runs depmod and commits or rolls back. An action
+//! on several kernels settles each and ends with one [`Engine::post_transaction`]; [`Engine::finish_kernel`] is both for one.
 
 mod add;
+pub mod autoinstall;
+mod dependents;
+mod finish;
 mod install;
+mod kernel_hooks;
 mod keys;
+mod load;
 mod make;
+mod matching;
+mod pack;
 mod remove;
+mod rpm_upgrade;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod trust;
+mod weak;
 
+pub use finish::Depmod;
+pub use kernel_hooks::Cleared;
 pub use keys::Keys;
+pub use load::{LoadedArchive, LoadedPackage};
+pub use pack::{KernelChoice, PackTarball};
+pub use remove::Removed;
 pub use scripts::kill_scripts;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +40,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::build::first_error;
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, IoContext as _, Result};
-use crate::event::Sink;
+use crate::event::{Event, Sink};
 use crate::fingerprint::Fingerprint;
 use crate::host::distro::Family;
 use crate::host::kconfig::KernelConfig;
@@ -45,6 +62,8 @@ pub struct Order {
     /// What is built stays, whatever it was made from: the classic command's way. Else it is built anew when an input
     /// changed.
     pub keep_built: bool,
+    /// Who runs depmod where a verb sees to it itself (autoinstall, match, the kernels' hooks).
+    pub depmod: Depmod,
     /// A person asked: what is removed is held, and a hold ends with what is installed.
     pub by_hand: bool,
     /// Who.
@@ -92,6 +111,7 @@ pub struct Engine {
     observer: Observer,
     user: Option<User>,
     in_chroot: bool,
+    /// What is changed is not what runs here: nothing may be started that acts on this machine.
     in_other_root: bool,
     adjustments: Adjustments,
 }
@@ -123,7 +143,7 @@ impl Engine {
     #[must_use]
     pub fn adjusted(mut self, adjustments: Adjustments) -> Self {
         self.observer.adjust_kernel_config(adjustments.kernel_config.clone());
-        self.in_other_root = adjustments.in_other_root;
+        self.in_other_root |= adjustments.in_other_root;
         self.adjustments = adjustments;
         self
     }
@@ -173,7 +193,7 @@ impl Engine {
     fn source(&self, package: &PackageId) -> Result<PathBuf> {
         match tree::package(&self.layout, package)?.map(|p| p.source) {
             Some(SourceState::Present(folder)) => Ok(folder),
-            Some(SourceState::Broken(path)) => Err(Error::Broken { package: package.clone(), path }),
+            Some(SourceState::Broken(path)) => Err(broken(package, path)),
             None => Err(Error::NotAdded { package: package.clone() }),
         }
     }
@@ -202,10 +222,13 @@ impl Engine {
     fn remember(&self, package: &PackageId, kernel: &KernelId, tried: Option<Tried>, error: &Error) {
         let state = match error {
             Error::Canceled
+            | Error::Held { .. }
             | Error::NoHeaders { .. }
             | Error::NoSource { .. }
             | Error::NotAdded { .. }
-            | Error::Broken { .. } => return,
+            | Error::NoKernel { .. }
+            | Error::Broken { .. }
+            | Error::Unlinked { .. } => return,
             // The package is in the tree by then, and the next attempt goes on from there.
             Error::Script { directive: "POST_ADD", .. } => return,
             // What dkms.conf itself rules out is read from it each time: remembered, it would outlive a change.
@@ -265,18 +288,38 @@ impl Engine {
     }
 }
 
+fn broken(package: &PackageId, path: PathBuf) -> Error {
+    let package = package.clone();
+    if path.is_dir() { Error::Unlinked { package, path } } else { Error::Broken { package, path } }
+}
+
 fn now_in_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// Says for whom one waits.
-fn waiting(sink: &mut dyn Sink, what: &str) -> impl FnMut(&Holder) {
-    move |holder| {
-        sink.phase(crate::event::Phase::Waiting);
-        // Workers of one daemon take turns all the time.
-        if !holder.command.ends_with(" worker") {
-            sink.note(format!("waiting for {holder}, which has {what}"));
+/// Says for whom one waits, and, as it is dropped once the lock is taken, that the wait is over.
+struct Wait<'s> {
+    sink: &'s mut dyn Sink,
+    waited: bool,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.waited {
+            self.sink.emit(Event::Waited);
         }
+    }
+}
+
+/// What a lock is taken with: see [`Wait`].
+fn waiting(sink: &mut dyn Sink, what: &str) -> impl FnMut(&Holder) {
+    let mut wait = Wait { sink, waited: false };
+    move |holder| {
+        wait.waited = true;
+        // Workers of one daemon take turns all the time.
+        let turn = holder.command.ends_with(" worker");
+        let why = (!turn).then(|| format!("waiting for {holder}, which has {what}"));
+        wait.sink.emit(Event::Waiting { why });
     }
 }
 

@@ -79,6 +79,24 @@ pub enum Error {
         package: PackageId,
     },
 
+    /// No version of the package is in the tree.
+    #[error("no version of {name} is in the tree; see: dkms status")]
+    UnknownPackage {
+        /// The package.
+        name: PackageName,
+    },
+
+    /// match was asked to make a kernel like itself.
+    #[error("{kernel} is both the kernel to install on and the one to go by; name another with --templatekernel or -k")]
+    SameKernel {
+        /// The kernel.
+        kernel: KernelId,
+    },
+
+    /// match was not told which kernel to go by.
+    #[error("which kernel is to be gone by? Name it with --templatekernel KERNEL")]
+    NoTemplate,
+
     /// The source of a package that is in the tree is missing.
     #[error(
         "{package} is broken: its source {} is missing; put the source back, or forget the package with: dkmsctl remove {package}",
@@ -88,6 +106,15 @@ pub enum Error {
         /// The package.
         package: PackageId,
         /// Where its source should be.
+        path: PathBuf,
+    },
+
+    /// The source of a package that is in the tree is there, and the tree's link to it is not.
+    #[error("{package} is broken: the tree has lost its link to {}; restore it with: dkms add {package}", path.display())]
+    Unlinked {
+        /// The package.
+        package: PackageId,
+        /// Its source.
         path: PathBuf,
     },
 
@@ -354,11 +381,16 @@ pub enum Error {
         copies: PathBuf,
     },
 
-    /// depmod failed; what it was run for has been rolled back.
-    #[error("depmod failed for kernel {kernel}, so the modules that were there before are back: {why}")]
+    /// depmod failed; installs that it was run for have been rolled back.
+    #[error(
+        "depmod failed for kernel {kernel}, so {}: {why}",
+        if *undone { "the modules that were there before are back" } else { "modprobe does not know what has changed there; mend it, then run depmod" }
+    )]
     Depmod {
         /// The kernel.
         kernel: KernelRelease,
+        /// Whether an install was rolled back.
+        undone: bool,
         /// What depmod said.
         why: String,
     },
@@ -374,6 +406,103 @@ pub enum Error {
         minutes: u64,
         /// The log.
         log: PathBuf,
+    },
+
+    /// Somebody took it away by hand, and it was about to come back by itself.
+    #[error("{package} was removed by hand, and stays so until it is added or installed by hand")]
+    Held {
+        /// The package.
+        package: PackageId,
+    },
+
+    /// An archive is to hold nothing.
+    #[error("{package}: an archive of binaries only and of source only would hold neither; choose one")]
+    Neither {
+        /// The package.
+        package: PackageId,
+    },
+
+    /// Every build of the package is asked for, and there is none.
+    #[error(
+        "{package} is built for no kernel: there is nothing to put into an archive; build it first: dkmsctl build {package}"
+    )]
+    NothingBuilt {
+        /// The package.
+        package: PackageId,
+    },
+
+    /// The place for an archive cannot be written.
+    #[error("cannot write an archive at {}: {source}; name another place", path.display())]
+    Destination {
+        /// The archive.
+        path: PathBuf,
+        /// The system's own word.
+        source: io::Error,
+    },
+
+    /// An archive could not be made.
+    #[error("{package}: no archive was made at {}: {why}", path.display())]
+    Pack {
+        /// The package.
+        package: PackageId,
+        /// The archive.
+        path: PathBuf,
+        /// What failed.
+        why: String,
+    },
+
+    /// There is no such archive.
+    #[error("there is no archive at {}", path.display())]
+    NoArchive {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+
+    /// An archive that holds no package.
+    #[error("{} holds no dkms.conf, so no driver package", path.display())]
+    ArchiveWithoutConf {
+        /// The archive.
+        path: PathBuf,
+    },
+
+    /// An archive that cannot be unpacked, must not be, or whose dkms.conf is not valid.
+    #[error("{} is not loaded: {why}", path.display())]
+    BadArchive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The package of an archive is in the tree already.
+    #[error("{package} is in the tree already, so {} is not loaded; --force replaces it", archive.display())]
+    LoadedAlready {
+        /// The package.
+        package: PackageId,
+        /// The archive.
+        archive: PathBuf,
+    },
+
+    /// The binaries of an archive were loaded, and nothing else is there of the package.
+    #[error(
+        "{package}: its modules are loaded and can be installed, but there is no source at {}, so it cannot be built for other kernels; \
+         unpack the source there and load the archive again with --force",
+        path.display()
+    )]
+    OnlyBinaries {
+        /// The package.
+        package: PackageId,
+        /// Where the source should be.
+        path: PathBuf,
+    },
+
+    /// rpm did not install a package.
+    #[error("rpm did not install {}: {why}", path.display())]
+    Rpm {
+        /// The package file.
+        path: PathBuf,
+        /// What it said.
+        why: String,
     },
 
     /// Somebody canceled it.
@@ -395,10 +524,16 @@ impl Error {
             | Self::Name(_)
             | Self::NotRoot { .. }
             | Self::Canceled
-            | Self::BadSettings { .. } => 1,
-            Self::NoSource { .. } => 2,
-            Self::AlreadyAdded { .. } | Self::NotAdded { .. } => 3,
-            Self::NoConf { .. } | Self::Broken { .. } | Self::NoOsRelease { .. } => 4,
+            | Self::Held { .. }
+            | Self::NoTemplate
+            | Self::BadSettings { .. }
+            | Self::OnlyBinaries { .. } => 1,
+            Self::NoSource { .. } | Self::SameKernel { .. } | Self::NoArchive { .. } => 2,
+            Self::AlreadyAdded { .. }
+            | Self::NotAdded { .. }
+            | Self::UnknownPackage { .. }
+            | Self::ArchiveWithoutConf { .. } => 3,
+            Self::NoConf { .. } | Self::Broken { .. } | Self::Unlinked { .. } | Self::NoOsRelease { .. } => 4,
             Self::PatchMissing { .. } => 5,
             Self::PatchFailed { .. }
             | Self::NoKernel { .. }
@@ -409,9 +544,16 @@ impl Error {
             | Self::NotAModule { .. }
             | Self::Tool { .. }
             | Self::NotUndone { .. }
-            | Self::Depmod { .. } => 6,
-            Self::ModuleNotBuilt { .. } => 7,
-            Self::BadConf { .. } | Self::Evaluation { .. } | Self::EmptySource { .. } => 8,
+            | Self::Depmod { .. }
+            | Self::NothingBuilt { .. }
+            | Self::Pack { .. } => 6,
+            Self::ModuleNotBuilt { .. } | Self::BadArchive { .. } => 7,
+            Self::BadConf { .. }
+            | Self::Evaluation { .. }
+            | Self::EmptySource { .. }
+            | Self::Neither { .. }
+            | Self::LoadedAlready { .. } => 8,
+            Self::Destination { .. } | Self::Rpm { .. } => 9,
             Self::BuildFailed { .. } | Self::Timeout { .. } => 10,
             Self::DependsMissing { .. } => 13,
             Self::NoHeaders { .. } => 21,

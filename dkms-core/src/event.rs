@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::{KernelId, PackageId};
+
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,6 +61,13 @@ pub enum Event {
         /// The file.
         path: PathBuf,
     },
+    /// Somebody else has what the verb needs next.
+    Waiting {
+        /// For whom and what, in a sentence; none for a turn among one daemon's own workers.
+        why: Option<String>,
+    },
+    /// The wait is over, and the phase before it goes on.
+    Waited,
     /// A fact for the journal.
     Note {
         /// One line.
@@ -75,6 +84,9 @@ pub enum Event {
 pub trait Sink {
     /// Called in order, from the thread that runs the verb.
     fn emit(&mut self, event: Event);
+
+    /// What the next events are about, where a verb goes through many packages: one of them, or all on the kernel.
+    fn about(&mut self, _package: Option<&PackageId>, _kernel: &KernelId) {}
 
     /// Shorthand for a phase.
     fn phase(&mut self, phase: Phase) {

@@ -155,6 +155,19 @@ impl Layout {
         self.version_dir(package).join("build")
     }
 
+    /// `<dkms_tree>/<name>/<version>/tarball`: where mktarball puts archives.
+    #[must_use]
+    pub fn tarball_dir(&self, package: &PackageId) -> PathBuf {
+        self.version_dir(package).join("tarball")
+    }
+
+    /// `<dkms_tree>/<name>/<version>/.dkmsd-source`: stands for the source of a package whose binaries alone were loaded;
+    /// holds dkms.conf.
+    #[must_use]
+    pub fn stand_in_source(&self, package: &PackageId) -> PathBuf {
+        self.version_dir(package).join(".dkmsd-source")
+    }
+
     /// [`Layout::build_dir`] as MAKE lines know it.
     #[must_use]
     pub fn build_dir_inside(&self, package: &PackageId) -> PathBuf {
@@ -183,6 +196,15 @@ impl Layout {
     #[must_use]
     pub fn built_log(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
         self.built_dir(package, kernel).join("log").join("make.log")
+    }
+
+    /// What the names of [`Layout::dependency_record`] begin with.
+    pub(crate) const DEPENDENCY_RECORD: &str = ".dep_";
+
+    /// `<built>/.dep_<name>`: the version of a package it depends on, when it was built.
+    #[must_use]
+    pub fn dependency_record(&self, package: &PackageId, kernel: &KernelId, dependency: &PackageName) -> PathBuf {
+        self.built_dir(package, kernel).join(format!("{}{dependency}", Self::DEPENDENCY_RECORD))
     }
 
     /// `<built>/.dkmsd-manifest.json`: what was built from what, and each file that was installed.
@@ -305,7 +327,19 @@ impl Layout {
         self.config_dir().join("no-autoinstall")
     }
 
+    /// `/usr/share/dkms/modules_to_force_install`: files of words that overrule the version check (dkms-contract.md §1).
+    #[must_use]
+    pub fn forced_installs(&self) -> PathBuf {
+        self.host("/usr/share/dkms/modules_to_force_install")
+    }
+
     // What is ours alone.
+
+    /// `<dkms_tree>/.dkmsd-rpm-upgrades`: which rpm transaction has just installed a package; root's alone.
+    #[must_use]
+    pub fn rpm_upgrades(&self) -> PathBuf {
+        self.dkms_tree().join(".dkmsd-rpm-upgrades")
+    }
 
     /// `/var/lib/dkmsd`.
     #[must_use]

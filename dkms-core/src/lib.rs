@@ -14,7 +14,8 @@
 //! * [`build`]: own folder, patches, make, log, first error.
 //! * [`artifact`]: a `.ko`: modinfo, strip, sign, compress, verify.
 //! * [`install`]: place and restore modules, depmod.
-//! * [`engine`]: the verbs (add … remove) over the above.
+//! * [`distribute`]: packages as archives: written, and unpacked whoever made them.
+//! * [`engine`]: the verbs (add … remove, autoinstall, match) over the above.
 //! * [`event`]: what a caller is told while a verb runs.
 //! * [`error`]: one typed error, each variant with the classic exit code.
 //! * [`bus`]: D-Bus names, wire types and proxies (feature `bus`).
@@ -24,6 +25,7 @@ pub mod build;
 #[cfg(feature = "bus")]
 pub mod bus;
 pub mod conf;
+pub mod distribute;
 pub mod engine;
 pub mod error;
 pub mod event;

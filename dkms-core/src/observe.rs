@@ -20,6 +20,7 @@ use crate::host::headers::{self, HeaderCache, HeaderState, Headers};
 use crate::host::kernels::{self, Kernel, Presence};
 use crate::host::package_manager;
 use crate::host::resolve::resolve;
+use crate::install::forced::Forced;
 use crate::layout::Layout;
 use crate::model::{Arch, KernelId, KernelRelease, PackageId, PackageName, PackageVersion};
 use crate::plan::{HeaderView, KernelPresence, KernelView, Plan, SourceView, World};
@@ -147,6 +148,10 @@ impl Observer {
             installed: installed_versions(&packages),
             holds,
             failures: failures(&self.layout)?,
+            forced: Forced::read(&self.layout).unwrap_or_else(|error| {
+                tracing::warn!("{error}");
+                Forced::default()
+            }),
             look_again: None,
             views: Vec::new(),
         };
@@ -270,8 +275,11 @@ impl Observer {
         }
         // A package manager that lets go of its lock has changed something.
         watch.extend(package_manager::lock_files(layout).into_iter().map(|lock| (lock, false)));
+        // What other processes do to the tree: failures and holds lie apart from it.
+        watch.extend([(layout.failures_dir(), true), (layout.state_dir(), false)]);
         for package in packages {
             watch.insert((layout.package_dir(&package.id.name), false));
+            watch.insert((layout.version_dir(&package.id), false));
             if let SourceState::Present(source) = &package.source {
                 watch.insert((source.clone(), true));
             }

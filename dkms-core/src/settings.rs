@@ -14,7 +14,7 @@ use crate::layout::Layout;
 use crate::model::{KernelRelease, PackageName};
 
 /// The names of framework.conf that take effect; whatever else it assigns stays in it.
-const NAMES: &[&str] = &[
+pub const NAMES: &[&str] = &[
     "source_tree",
     "dkms_tree",
     "install_tree",
@@ -254,6 +254,19 @@ impl Settings {
     pub fn package(&self, name: &PackageName) -> PackageSettings {
         self.packages.get(name).cloned().unwrap_or_default()
     }
+}
+
+/// Where everything lies below a root, for callers that must neither fail nor start a process: the classic places where
+/// framework.conf cannot be read or only bash can tell.
+#[must_use]
+pub fn layout_without_bash(root: &Path) -> Layout {
+    let layout = Layout::under(root);
+    let said = framework_files(&layout)
+        .and_then(|files| Evaluator::new(&layout).variables_without_bash(&files, NAMES, Vec::new()));
+    let Ok(Some(values)) = said else { return layout };
+    let tree = |name: &str| values.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let (source, dkms, install) = (tree("source_tree"), tree("dkms_tree"), tree("install_tree"));
+    layout.with_trees(source, dkms, install)
 }
 
 /// framework.conf, then framework.conf.d/*.conf by name; those that exist.

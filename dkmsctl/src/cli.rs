@@ -69,6 +69,24 @@ pub(crate) enum Command {
     Rescan,
     /// Print what happens, as it happens, until interrupted
     Monitor,
+    /// A kernel's package, by its hook: the kernel is there. Exit code 3 when the hook has to see to it itself
+    #[command(hide = true)]
+    KernelAdded(KernelAdded),
+    /// A kernel's package, by its hook: the kernel is going. Exit codes as of kernel-added
+    #[command(hide = true)]
+    KernelRemoved {
+        /// Its release
+        kernel: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelAdded {
+    /// Its release
+    pub(crate) kernel: String,
+    /// Wait at most so long for what can be built now
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) wait: Option<u64>,
 }
 
 /// PACKAGE or PACKAGE/VERSION.
@@ -234,6 +252,32 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Every command and option is in dkmsctl(1), and in what shells complete.
+    #[test]
+    fn the_manual_page_and_completion_know_all_of_it() {
+        const PAGE: &str = include_str!("../../systemd/usr/share/man/man1/dkmsctl.1");
+        let grammar = complete::Grammar::of_program(Cli::command());
+        let mut program = Cli::command();
+        program.build();
+        for command in program.get_subcommands() {
+            let name = command.get_name();
+            assert!(PAGE.contains(&format!("\n.It Cm {name}\n")), "dkmsctl(1) does not explain {name}");
+            assert!(grammar.actions.iter().any(|a| a.word == name && !a.help.is_empty()), "{name} is not completed");
+        }
+        let options = program.get_subcommands().chain([&program]).flat_map(clap::Command::get_arguments);
+        for option in options.filter(|a| !a.is_hide_set()) {
+            if let Some(long) = option.get_long() {
+                let item = |line: &str| line.starts_with(".It") && line.split(' ').any(|w| w == format!("-{long}"));
+                assert!(PAGE.lines().any(item), "dkmsctl(1) does not explain --{long}");
+                assert!(grammar.options.iter().any(|o| o.long == long), "--{long} is not completed");
+            }
+        }
+        for line in AFTER_HELP.lines().filter_map(|line| line.strip_prefix("  ")) {
+            let code = line.split(' ').next().unwrap_or_default();
+            assert!(PAGE.contains(&format!("\n.It {code}\n")), "dkmsctl(1) does not explain exit code {code}");
+        }
     }
 
     #[rstest]

@@ -11,9 +11,14 @@ mod wait;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 fn main() -> ExitCode {
+    if let Some(words) = completion() {
+        // A shell that does not listen is no reason to complain.
+        let _ = complete::answer(&complete::Grammar::of_program(cli::Cli::command()), &words, &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -29,4 +34,10 @@ fn main() -> ExitCode {
             failure.exit().into()
         }
     }
+}
+
+/// The words of a half-written command line, when a shell's completion asks.
+fn completion() -> Option<Vec<String>> {
+    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    (words.next()? == "--complete").then(|| words.collect())
 }

@@ -131,9 +131,13 @@ async fn recover(settings: Settings, in_chroot: bool) {
     impl Sink for ToLog {
         fn emit(&mut self, event: Event) {
             match event {
-                Event::Note { text } => info!("{text}"),
+                Event::Note { text } | Event::Waiting { why: Some(text) } => info!("{text}"),
                 Event::Warning { text } => warn!("{text}"),
-                Event::Phase { .. } | Event::Progress { .. } | Event::Log { .. } => {}
+                Event::Phase { .. }
+                | Event::Progress { .. }
+                | Event::Log { .. }
+                | Event::Waiting { why: None }
+                | Event::Waited => {}
             }
         }
     }

@@ -171,9 +171,11 @@ fn status_row<'a, I: Iterator<Item = &'a Job>>(look: &Look, row: &Row, jobs: &im
         job.task.package.as_ref() == Some(&row.package) && job.task.kernel == row.kernel && job.task.operation.builds()
     };
     let job = jobs().find(at);
+    let waits = job.and_then(|job| job.waiting.as_ref()).filter(|why| !why.is_empty());
     let state = match job.map(|job| &job.state) {
         None => row.state,
         Some(State::Queued) => EntryState::Queued,
+        Some(_) if waits.is_some() => EntryState::Queued,
         Some(_) => EntryState::Building,
     };
     let entry = entry(look, &row.package, row.kernel.as_ref());
@@ -186,7 +188,7 @@ fn status_row<'a, I: Iterator<Item = &'a Job>>(look: &Look, row: &Row, jobs: &im
         arch: row.kernel.as_ref().map(|k| k.arch.to_string()).unwrap_or_default(),
         state: state.as_str().into(),
         stale: row.stale,
-        reason: job.map_or_else(|| row.reason.clone(), |job| job.task.reason.clone()),
+        reason: waits.or(job.map(|job| &job.task.reason)).unwrap_or(&row.reason).clone(),
         first_error: failure.and_then(|f| f.first_error.clone()).unwrap_or_default(),
         error: failure.map(|f| f.error.clone()).unwrap_or_default(),
         log: log.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -237,7 +239,7 @@ pub(crate) fn job_view(job: &Job) -> JobView {
         uid: task.uid,
         reason: task.reason.clone(),
         state: job.state.as_str(),
-        phase: job.phase,
+        phase: if job.waiting.is_some() { Phase::Waiting } else { job.phase },
         progress: job.progress,
         cancelable: job.cancelable(),
         log: job.log.clone(),

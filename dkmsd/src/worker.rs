@@ -110,7 +110,7 @@ fn done(error: Option<String>, placed: bool) -> Outcome {
 
 fn failed(error: &Error) -> Outcome {
     let verdict = match error {
-        Error::Excluded { .. } => Verdict::Skipped,
+        Error::Excluded { .. } | Error::Held { .. } => Verdict::Skipped,
         Error::DependsMissing { .. } => Verdict::Dependency,
         Error::Timeout { .. } => Verdict::Timeout,
         Error::Canceled => Verdict::Canceled,

@@ -79,7 +79,7 @@ impl Machine {
         for part in ["Cargo.toml", "systemd", "dkmsd/dbus", "tests/fixtures"] {
             self.copy(&checkout().join(part), &format!("/opt/dkmsd/{part}"));
         }
-        for program in ["dkmsd", "dkmsctl"] {
+        for program in ["dkmsd", "dkmsctl", "dkms"] {
             self.copy(&programs::folder().join(program), &format!("/opt/dkmsd/bin/{program}"));
         }
     }

@@ -114,6 +114,18 @@ pub async fn connect(layout: &Layout) -> Result<Link, ConnectError> {
     }
 }
 
+/// As [`connect()`], by the private socket only: no bus is asked, so that none starts a daemon that was stopped.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect_private(layout: &Layout) -> Result<Link, ConnectError> {
+    let socket = layout.private_socket();
+    match UnixStream::connect(&socket) {
+        Ok(stream) => link(Builder::unix_stream(stream).p2p(), Via::Private(socket)).await,
+        Err(e) => Err(no_way(&e, format!("{}: {e}", socket.display()))),
+    }
+}
+
 /// As [`connect()`], over the system bus only.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ pub mod types;
 #[cfg(test)]
 mod contract;
 
-pub use connect::{ConnectError, Link, Via, connect, connect_bus};
+pub use connect::{ConnectError, Link, Via, connect, connect_bus, connect_private};
 pub use error::BusError;
 pub use proxies::{
     BuildFailed, BuildFailedStream, JobNew, JobNewStream, JobProxy, JobRemoved, JobRemovedStream, ManagerProxy,

@@ -27,6 +27,7 @@ const MAX_OUTPUT: usize = 4 << 20;
 const SCRIPT: &str = r#"
 ulimit -c 0 -t 10 -f 65536 -v 1048576 -n 256 -u 1024 2>/dev/null
 exec 3>&1 >/dev/null
+shopt -s extglob
 __dkmsd_text=
 if [[ -z $__dkmsd_path ]]; then IFS= read -r -d '' __dkmsd_text; fi
 exec </dev/null
@@ -44,9 +45,9 @@ __dkmsd_source() {
   done
   [[ -z $(builtin jobs -p) ]] || builtin echo "dkms.conf: it leaves processes behind, which end with it" >&2
 }
-__dkmsd_lines=$(exec 3>&-; shopt -s extglob; __dkmsd_source)
-eval "$__dkmsd_lines
-$__dkmsd_extra"
+__dkmsd_lines=$(exec 3>&-; __dkmsd_source)
+# Not by eval: what is wrong in a value would end it all.
+source <(printf '%s\n' "$__dkmsd_lines" "$__dkmsd_extra")
 for __dkmsd_n in "${__dkmsd_names[@]}"; do
   eval "__dkmsd_k=(\"\${!$__dkmsd_n[@]}\")"
   for __dkmsd_i in "${__dkmsd_k[@]}"; do

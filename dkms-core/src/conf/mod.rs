@@ -153,10 +153,35 @@ impl Evaluator {
         names: &'static [&'static str],
         preset: Vec<(&'static str, String)>,
     ) -> Result<BTreeMap<String, String>> {
+        Ok(self.read_variables(files, names, preset, true)?.unwrap_or_default())
+    }
+
+    /// As [`Evaluator::variables`], for callers that must not start a process: none where only bash can answer.
+    ///
+    /// # Errors
+    /// When a file is too long or is not text.
+    pub fn variables_without_bash(
+        &self,
+        files: &[ConfFile],
+        names: &'static [&'static str],
+        preset: Vec<(&'static str, String)>,
+    ) -> Result<Option<BTreeMap<String, String>>> {
+        self.read_variables(files, names, preset, false)
+    }
+
+    fn read_variables(
+        &self,
+        files: &[ConfFile],
+        names: &'static [&'static str],
+        preset: Vec<(&'static str, String)>,
+        with_bash: bool,
+    ) -> Result<Option<BTreeMap<String, String>>> {
         let mut scope = Scope { names, vars: preset, entries: Vec::new() };
-        self.read_files(&mut scope, files, true)?;
+        if !self.read_files(&mut scope, files, with_bash)? {
+            return Ok(None);
+        }
         let first = scope.entries.into_iter().filter(|(_, index, _)| index == "0");
-        Ok(first.map(|(name, _, text)| (name, text)).collect())
+        Ok(Some(first.map(|(name, _, text)| (name, text)).collect()))
     }
 
     fn run(&self, input: &EvalInput<'_>, with_bash: bool) -> Result<Option<Values>> {

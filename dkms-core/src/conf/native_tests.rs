@@ -378,7 +378,35 @@ fn extended_expressions_match_as_regcomp_does() {
 #[case("MAKE='make VER=\"1 2\" x'\nCLEAN='a \"b c\" d'\nPATCH='x\"y\"z'\nPOST_ADD='\"\" q'")]
 #[case("source /nonexistent/dkms.conf; . /nonexistent/x; MAKE=$?")]
 #[case("a=(x '' z); set -- \"${a[@]}\"; MAKE=$#$1$3; shift; CLEAN=\"$*\"; for w; do PRE_BUILD+=[$w]; done")]
+#[case("MAKE=\"<$(</etc/passwd)>\"; CLEAN=`< /etc/passwd`; PRE_BUILD=$(</dev/null)")]
+#[case("MAKE='$PRE_BUILD $CLEAN x'; PRE_BUILD=first; CLEAN=last")]
+#[case("MAKE='${kernelver%%-+([a-z0-9])}'")]
+#[case("i=3; MAKE[\"$i\"]=x; MAKE[\"4\"]=y; MAKE[\"${i}1\"]+=z; PATCH=([\"$i\"]=a b [\"7\"]=c)")]
 fn what_real_files_are_made_of(#[case] text: &str) {
     let native = natively(text).unwrap_or_else(|why| panic!("{why}: {text}"));
     assert_eq!(native, by_bash(text).unwrap(), "{text}");
+}
+
+/// What looks like an assignment and is not certain to be one is not taken for a command.
+#[rstest::rstest]
+#[case("MAKE['5']=x")]
+#[case("MAKE=(['5']=x)")]
+#[case("MAKE[\\3]=x")]
+#[case("MAKE[\"3\"+1]=x")]
+fn a_strange_subscript_is_left_to_bash(#[case] text: &str) {
+    assert!(natively(text).is_err(), "{text}");
+}
+
+/// What a value that bash cannot read costs, as runs of the classic tool show it: it and what is read after it.
+#[rstest::rstest]
+#[case("PRE_BUILD='a\" b'; POST_ADD=x; MAKE=lost", &[("POST_ADD", "x")])]
+#[case("MAKE='$('; PRE_BUILD=x; CLEAN=lost", &[("PRE_BUILD", "x")])]
+#[case("MAKE='a\\'; PRE_BUILD=x", &[("PRE_BUILD", "x")])]
+#[case("POST_ADD='${'; PRE_BUILD=x", &[])]
+#[case("MAKE='${kernelver%%-+([a-z0-9])}'; PRE_BUILD='a\"b c\"'", &[("MAKE", "6.1.0-56")])]
+#[case("MAKE=lost; exit 0", &[])]
+fn a_value_that_bash_cannot_read(#[case] text: &str, #[case] wanted: &[(&str, &str)]) {
+    let said = by_bash(text).unwrap();
+    let said: Vec<(&str, &str)> = said.iter().map(|(name, _, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(said, wanted, "{text}");
 }

@@ -50,12 +50,12 @@ impl Engine {
         Ok((package, done))
     }
 
-    /// Adds a package that is not in the tree yet; restores a missing link.
+    /// Adds a package that is not in the tree yet; restores a missing link, which the classic command leaves to `add`.
     pub(super) fn add_when_needed(&self, package: &PackageId, order: &Order, sink: &mut dyn Sink) -> Result<()> {
         match tree::package(&self.layout, package)?.map(|p| p.source) {
             Some(SourceState::Present(_)) => Ok(()),
-            Some(SourceState::Broken(path)) if !self.layout.source(package).is_dir() => {
-                Err(Error::Broken { package: package.clone(), path })
+            Some(SourceState::Broken(path)) if order.keep_built || !self.layout.source(package).is_dir() => {
+                Err(super::broken(package, path))
             }
             _ => self.add(package, order, sink).map(|_| ()),
         }
@@ -80,6 +80,7 @@ impl Engine {
         if order.by_hand {
             tree::holds::release(&self.layout, package, None)?;
         }
+        self.not_held(package, None, order)?;
         if let Some(SourceState::Present(_)) = tree::package(&self.layout, package)?.map(|p| p.source) {
             return Ok(Done::Unchanged(format!("{package} is in the tree already")));
         }

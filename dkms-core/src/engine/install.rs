@@ -1,16 +1,23 @@
-//! install: puts built modules into a kernel's folder; and the depmod that follows, once for all of them.
+//! install: puts built modules into a kernel's folder. What follows, once for all of them, is [`super::finish`].
 
-use std::process::{Command, Stdio};
-
+use super::weak::Weak;
 use super::{Done, Engine, Order, Tried, needs_root, waiting};
 use crate::conf::Recipe;
 use crate::error::{Error, Result};
 use crate::event::{Phase, Sink};
 use crate::fingerprint::Fingerprint;
-use crate::install::{self, RecoverAction, Target, depmod};
-use crate::model::{EntryState, KernelId, KernelRelease, PackageId, PackageName};
+use crate::install::forced::Forced;
+use crate::install::{self, Target, UnderWay};
+use crate::model::{EntryState, KernelId, PackageId};
 use crate::observe;
-use crate::tree::{self, Manifest};
+use crate::tree::{self, InstallRecord, Manifest};
+
+/// Which checks an install goes by.
+#[derive(Debug, Clone, Copy)]
+struct Checks {
+    obsolescence: bool,
+    version: bool,
+}
 
 impl Engine {
     /// Installs, building first when needed. [`Done::Placed`]: the modules stand, and [`Engine::finish_kernel`] is due.
@@ -19,7 +26,6 @@ impl Engine {
     /// As [`Engine::build`]; PRE_INSTALL that says no; every module refused. Failures are remembered.
     pub fn install(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
         needs_root("installing modules")?;
-        self.kernel_folder_exists(kernel)?;
         self.release_hold(package, kernel, order)?;
         let mut tried = self.inputs_now(package, kernel);
         let result = self
@@ -38,7 +44,12 @@ impl Engine {
         sink: &mut dyn Sink,
     ) -> Result<Done> {
         let recipe = self.recipe(package, kernel)?;
-        if let (Some(reason), false) = (recipe.obsolete_reason(&kernel.release), order.force) {
+        let checks = self.checks(package, order)?;
+        // Before the build, which would be for nothing.
+        if checks.obsolescence
+            && let Some(reason) = recipe.obsolete_reason(&kernel.release)
+            && !self.stands(package, kernel, None)?
+        {
             return Err(Error::AllRefused {
                 package: package.clone(),
                 kernel: kernel.clone(),
@@ -46,20 +57,33 @@ impl Engine {
                 state: EntryState::Dormant,
             });
         }
-        let built = self.try_build(package, kernel, order, tried, sink)?;
-        if matches!(built, Done::Unchanged(_)) && !order.force && self.stands(package, kernel)? {
-            // An earlier call may have been stopped before its depmod.
-            if install::due::is_due(&self.layout, &kernel.release)? {
-                return Ok(Done::Placed);
-            }
-            return Ok(Done::Unchanged(format!("{package} is installed for {} already", kernel.release)));
+        // The classic command builds only what is not built, however it is forced.
+        let keep = order.keep_built && self.layout.module_dir(package, kernel).is_dir();
+        let for_build = Order { force: order.force && !keep, ..order.clone() };
+        let before = self.record(package, kernel)?;
+        let built_anew = match self.try_build(package, kernel, &for_build, tried, sink)? {
+            Done::Unchanged(_) => None,
+            Done::Changed | Done::Placed => Some(before),
+        };
+        if !order.force && built_anew.is_none() && self.stands(package, kernel, None)? {
+            return self.stands_already(package, kernel);
         }
+        self.kernel_folder_exists(kernel)?;
         sink.phase(Phase::Installing);
         let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
+        self.not_held(package, Some(kernel), order)?;
+        // Another process may have installed it meanwhile, be it what this one has built.
+        if !order.force && self.stands(package, kernel, built_anew.as_ref())? {
+            return self.stands_already(package, kernel);
+        }
         // As it is since the build: were it older, what it says could differ from what the build was made from, unseen.
         let recipe = self.recipe(package, kernel)?;
+        if let Some(reason) = recipe.exclusion {
+            return Err(Error::Excluded { package: package.clone(), kernel: kernel.clone(), reason });
+        }
+        install::complete(&self.layout, package, kernel, &recipe)?;
         let before = self.inputs_if_scripts(package, kernel, &recipe);
-        let placed = self.place_between_scripts(package, kernel, &recipe, order, sink);
+        let placed = self.place_between_scripts(package, kernel, &recipe, (order, checks), sink);
         if let Some(before) = before {
             let accounted = self.account_for_scripts(package, kernel, &before.inputs, tried.as_mut());
             return placed.and(accounted).map(|()| Done::Placed);
@@ -67,22 +91,45 @@ impl Engine {
         placed.map(|()| Done::Placed)
     }
 
+    /// What the order and `modules_to_force_install` leave of the checks.
+    fn checks(&self, package: &PackageId, order: &Order) -> Result<Checks> {
+        let forced = Forced::read(&self.layout)?;
+        Ok(Checks {
+            obsolescence: !order.force && !forced.install(&package.name),
+            version: !order.force && !order.force_version_override && !forced.version(&package.name),
+        })
+    }
+
+    fn stands_already(&self, package: &PackageId, kernel: &KernelId) -> Result<Done> {
+        // An earlier call may have been stopped before its depmod.
+        if install::due::is_due(&self.layout, &kernel.release)? {
+            return Ok(Done::Placed);
+        }
+        Ok(Done::Unchanged(format!("{package} is installed for {} already", kernel.release)))
+    }
+
     fn place_between_scripts(
         &self,
         package: &PackageId,
         kernel: &KernelId,
         recipe: &Recipe,
-        order: &Order,
+        (order, checks): (&Order, Checks),
         sink: &mut dyn Sink,
     ) -> Result<()> {
         let source = self.source(package)?;
-        let pre = recipe.pre_install.as_deref();
-        if let Some(code @ 1..) = self.script("PRE_INSTALL", pre, package, Some(kernel), &source, sink)? {
+        let run = |directive, script: Option<&String>, sink: &mut dyn Sink| {
+            self.script(directive, script.map(String::as_str), package, Some(kernel), &source, sink)
+        };
+        // The classic command uninstalls first; what was installed stays in place here until its successor stands.
+        let again = order.keep_built && order.force && self.stands(package, kernel, None)?;
+        if again && let Some(code @ 1..) = run("POST_REMOVE", recipe.post_remove.as_ref(), sink)? {
+            sink.warn(format!("its POST_REMOVE script failed with code {code}"));
+        }
+        if let Some(code @ 1..) = run("PRE_INSTALL", recipe.pre_install.as_ref(), sink)? {
             return Err(Error::PreInstall { package: package.clone(), kernel: kernel.clone(), code });
         }
-        self.place(package, kernel, recipe, order, sink)?;
-        let post = recipe.post_install.as_deref();
-        if let Some(code @ 1..) = self.script("POST_INSTALL", post, package, Some(kernel), &source, sink)? {
+        self.place(package, kernel, recipe, (order, checks), sink)?;
+        if let Some(code @ 1..) = run("POST_INSTALL", recipe.post_install.as_ref(), sink)? {
             sink.warn(format!("its POST_INSTALL script failed with code {code}"));
         }
         Ok(())
@@ -123,7 +170,7 @@ impl Engine {
         package: &PackageId,
         kernel: &KernelId,
         recipe: &Recipe,
-        order: &Order,
+        (order, checks): (&Order, Checks),
         sink: &mut dyn Sink,
     ) -> Result<()> {
         let folder = self.observer.distro().modules_folder();
@@ -135,8 +182,8 @@ impl Engine {
             modules_folder: folder.as_deref(),
             obsolete: None,
             symlink: self.settings.symlink_modules,
-            force: order.force,
-            force_version_override: false,
+            force: !checks.obsolescence,
+            force_version_override: !checks.version,
             by_uid: order.uid,
             reason: &order.reason,
         };
@@ -147,139 +194,49 @@ impl Engine {
         for original in placed.displaced {
             sink.note(format!("the kernel's own {} is kept, and comes back on uninstall", original.display()));
         }
+        if !recipe.no_weak_modules {
+            let files: Vec<_> = placed.files.into_iter().map(|file| file.path).collect();
+            self.weak_modules(Weak::Add, kernel, &files, sink);
+        }
         Ok(())
     }
 
-    /// Whether a package is installed, and every file of it is there and of the build that is there.
-    fn stands(&self, package: &PackageId, kernel: &KernelId) -> Result<bool> {
+    /// Whether a package is installed or about to be, and every file of it is there and of the build that is there.
+    /// `built_anew`: this process has just built it, and what was on record before is not of that build.
+    fn stands(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        built_anew: Option<&Option<InstallRecord>>,
+    ) -> Result<bool> {
         let entry = tree::package(&self.layout, package)?
             .and_then(|p| p.entries.into_iter().find(|e| e.kernel == *kernel && e.installed));
         let Some(entry) = entry else { return Ok(false) };
+        let under_way = install::under_way(&self.layout, &package.name, kernel)?;
+        if under_way.is_some_and(|under_way| under_way.placed.is_none() || under_way.package != *package) {
+            return Ok(false);
+        }
+        let record = self.record(package, kernel)?;
+        if built_anew.is_some_and(|before| *before == record) {
+            return Ok(false);
+        }
+        // What an older tool has installed is taken as it is.
+        let Some(InstallRecord { files, .. }) = &record else { return Ok(true) };
+        for file in files {
+            if tree::files::look(&self.layout.host(&file.path))?.is_none() {
+                return Ok(false);
+            }
+        }
         let Some(manifest) = entry.manifest else { return Ok(true) };
-        let whole = manifest.installed.iter().flat_map(|r| &r.files).all(|f| self.layout.host(&f.path).exists());
-        Ok(whole && observe::outdated_files(&manifest).is_empty())
+        Ok(observe::outdated_files(&Manifest { installed: record, ..manifest }).is_empty())
     }
 
-    /// Runs depmod once for everything that was placed or taken away; then commits it, or puts everything back.
-    ///
-    /// # Errors
-    /// [`Error::Depmod`]: the modules that were there before are back.
-    pub fn finish_kernel(&self, kernel: &KernelId, batch: &[PackageId], sink: &mut dyn Sink) -> Result<()> {
-        sink.phase(Phase::Depmod);
-        let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
-        let exists = self.layout.kernel_folder(&kernel.release).is_dir();
-        if exists {
-            install::due::mark(&self.layout, &kernel.release)?;
+    /// What is on record of a package's install on a kernel, be it finished or not.
+    fn record(&self, package: &PackageId, kernel: &KernelId) -> Result<Option<InstallRecord>> {
+        let under_way = install::under_way(&self.layout, &package.name, kernel)?.filter(|u| u.package == *package);
+        if let Some(UnderWay { placed: Some(record), .. }) = under_way {
+            return Ok(Some(record));
         }
-        let mut names: Vec<&PackageName> = batch.iter().map(|p| &p.name).collect();
-        names.dedup();
-        if exists && let Err(error) = depmod::run(&self.layout, &kernel.release) {
-            let placed = names.iter().filter_map(|name| install::pending(&self.layout, name, kernel).ok().flatten());
-            let placed: Vec<PackageId> = placed.collect();
-            // The other way round than they were placed: one may have displaced another's file.
-            let undone: Vec<_> = names.iter().rev().map(|name| install::undo(&self.layout, name, kernel)).collect();
-            // The old modules are the ones the old index was made from; a second failure changes nothing for them.
-            let again = depmod::run(&self.layout, &kernel.release);
-            // Else they would be due again at once, and fail again.
-            placed.iter().for_each(|p| self.remember(p, kernel, self.built_from(p, kernel), &error));
-            undone.into_iter().collect::<Result<()>>()?;
-            if again.is_ok() {
-                install::due::clear(&self.layout, &kernel.release)?;
-            }
-            return Err(error);
-        }
-        for name in names {
-            install::commit(&self.layout, name, kernel)?;
-        }
-        install::due::clear(&self.layout, &kernel.release)?;
-        self.post_transaction(&kernel.release, sink);
-        Ok(())
-    }
-
-    /// What an install that failed after its build was made from.
-    fn built_from(&self, package: &PackageId, kernel: &KernelId) -> Option<Tried> {
-        let now = self.inputs_now(package, kernel)?;
-        let manifest = Manifest::read(&self.layout, package, kernel).ok().flatten();
-        let Some(then) = manifest.and_then(|manifest| observe::built_from(&manifest)) else { return Some(now) };
-        // What it depends on may have been undone in the same batch.
-        Some(Tried { inputs: Fingerprint { depends: now.inputs.depends, ..then }, ..now })
-    }
-
-    /// Runs framework.conf's post_transaction. That it failed is worth a warning, and changes nothing.
-    fn post_transaction(&self, kernel: &KernelRelease, sink: &mut dyn Sink) {
-        let Some(command) = self.settings.post_transaction.as_ref().map(|c| c.for_kernel(kernel)) else { return };
-        if command.trim().is_empty() {
-            return;
-        }
-        let path = self.layout.post_transaction_log();
-        let run = || -> std::io::Result<_> {
-            let log = std::fs::File::create(&path)?;
-            let mut shell = Command::new("bash");
-            shell.args(["-c", &command]).env("kernelver", kernel.as_str()).stdin(Stdio::null());
-            shell.stdout(log.try_clone()?).stderr(log).status()
-        };
-        match run() {
-            Ok(status) if status.success() => {}
-            Ok(status) => {
-                sink.warn(format!("post_transaction ({command}) failed with {status}; log: {}", path.display()))
-            }
-            Err(error) => sink.warn(format!("post_transaction ({command}) could not run: {error}")),
-        }
-    }
-
-    /// After a crash or a power cut: undoes installs that were cut short, finishes those that lack only depmod, and runs
-    /// depmod for each kernel whose modules were changed without it. Then forgets what nothing needs any more.
-    ///
-    /// # Errors
-    /// When the tree cannot be read. What could not be recovered is a warning.
-    pub fn recover(&self, sink: &mut dyn Sink) -> Result<()> {
-        let mut waiting_for_depmod: Vec<(KernelId, PackageId)> = Vec::new();
-        for found in install::recover(&self.layout)? {
-            let (package, kernel) = (found.package, found.kernel);
-            match found.action {
-                RecoverAction::Undone => {
-                    sink.note(format!("{package} for {kernel}: an install that was cut short is undone"))
-                }
-                RecoverAction::AwaitsDepmod => waiting_for_depmod.push((kernel, package)),
-                RecoverAction::Failed { why } => sink.warn(format!("{package} for {kernel}: {why}")),
-            }
-        }
-        waiting_for_depmod.sort();
-        for batch in waiting_for_depmod.chunk_by(|a, b| a.0 == b.0) {
-            let packages: Vec<PackageId> = batch.iter().map(|(_, package)| package.clone()).collect();
-            let Some((kernel, _)) = batch.first() else { continue };
-            match self.finish_kernel(kernel, &packages, sink) {
-                Ok(()) => {
-                    sink.note(format!("kernel {kernel}: installs that were cut short before depmod are finished"))
-                }
-                Err(Error::Depmod { why, .. }) => sink.warn(format!("kernel {kernel}: {why}")),
-                Err(error) => return Err(error),
-            }
-        }
-        for release in install::due::all(&self.layout)? {
-            self.recover_index(release, sink)?;
-        }
-        crate::build::workspace::remove_abandoned(&self.layout);
-        self.forget_failures_of_gone_kernels()
-    }
-
-    /// Runs the depmod that a kernel is marked for.
-    fn recover_index(&self, release: KernelRelease, sink: &mut dyn Sink) -> Result<()> {
-        if !self.layout.kernel_folder(&release).is_dir() {
-            let _lock = tree::lock_install(&self.layout, &release, &mut waiting(sink, "this kernel's folder"))?;
-            return install::due::clear(&self.layout, &release);
-        }
-        let kernel = KernelId { release, arch: self.observer.arch().clone() };
-        match self.finish_kernel(&kernel, &[], sink) {
-            Ok(()) => sink.note(format!(
-                "kernel {}: modules were changed and depmod had not run since; now it has",
-                kernel.release
-            )),
-            Err(Error::Depmod { kernel, why }) => {
-                sink.warn(format!("kernel {kernel}: depmod is due, and fails: {why}"))
-            }
-            Err(error) => sink.warn(format!("depmod is due: {error}")),
-        }
-        Ok(())
+        Ok(Manifest::read(&self.layout, package, kernel)?.and_then(|manifest| manifest.installed))
     }
 }

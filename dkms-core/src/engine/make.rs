@@ -57,6 +57,17 @@ impl Engine {
         Ok(())
     }
 
+    /// What was taken away by hand after this was asked for, perhaps while it waited for a lock, stays away. The holder of
+    /// a hold writes it before it takes any lock, so that asking under the lock tells.
+    pub(super) fn not_held(&self, package: &PackageId, kernel: Option<&KernelId>, order: &Order) -> Result<()> {
+        let whole_or_here = |h: &tree::Hold| h.kernel.is_none() || h.kernel.as_ref() == kernel;
+        if !order.by_hand && tree::Holds::read(&self.layout)?.iter().any(|h| h.package == *package && whole_or_here(h))
+        {
+            return Err(Error::Held { package: package.clone() });
+        }
+        Ok(())
+    }
+
     /// Everything that counts is read after the wait for the lock. `tried` is set to what is built from.
     pub(super) fn try_build(
         &self,
@@ -66,7 +77,9 @@ impl Engine {
         tried: &mut Option<Tried>,
         sink: &mut dyn Sink,
     ) -> Result<Done> {
+        let _stays = tree::share_entry(&self.layout, package, &mut waiting(sink, "the package"))?;
         let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
+        self.not_held(package, Some(kernel), order)?;
         let source = self.source(package)?;
         if order.keep_built && !order.force && self.layout.module_dir(package, kernel).is_dir() {
             return Ok(Done::Unchanged(format!("{package} is built for {} already", kernel.release)));
@@ -92,8 +105,13 @@ impl Engine {
         {
             return Ok(Done::Unchanged(why));
         }
-        self.run_build(package, kernel, &recipe, &source, &headers, &inputs, sink)?;
-        Ok(Done::Changed)
+        let dependencies = if order.force { Vec::new() } else { self.dependencies_now(&recipe, kernel) };
+        let ended = self.run_build(package, kernel, &recipe, &source, &headers, &inputs, sink);
+        // A package whose POST_BUILD failed is built all the same.
+        if matches!(ended, Ok(()) | Err(Error::Script { directive: "POST_BUILD", .. })) {
+            self.record_dependencies(package, kernel, &dependencies)?;
+        }
+        ended.map(|()| Done::Changed)
     }
 
     #[expect(clippy::too_many_arguments, reason = "everything one build is made from, once")]
@@ -184,9 +202,9 @@ impl Engine {
             return Ok(None);
         }
         let manifest = Manifest::read(&self.layout, package, kernel)?;
-        // A classic tool that built it left no record of what from: it is taken as it is.
+        // A classic tool that built it left no record of what from, but for its dependencies: it is taken as it is.
         let Some(manifest) = manifest.filter(|m| !m.built.fingerprint.is_empty()) else {
-            return Ok(Some(there()));
+            return Ok((!self.dependency_changed(package, recipe, kernel)?).then(there));
         };
         let same = observe::built_from(&manifest)
             .is_none_or(|then| inputs.changes_since(&then, recipe.build_depends_rebuild).is_empty());

@@ -4,19 +4,31 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use super::weak::Weak;
 use super::{Done, Engine, Order, now_in_seconds, remove_if_there, waiting};
 use crate::error::{Error, Result};
 use crate::event::{Phase, Sink};
 use crate::host::kernels::{self, Presence};
 use crate::install;
 use crate::model::{KernelId, PackageId};
-use crate::tree::{self, Failure};
+use crate::tree::{self, Failure, files};
+
+/// What [`Engine::remove_from`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Kernels that it was taken off: [`Engine::settle_kernel`] is due.
+    pub placed: Vec<KernelId>,
+    /// Kernels for which something built was dropped.
+    pub unbuilt: Vec<KernelId>,
+    /// No kernel was left, so the package has gone from the tree.
+    pub forgotten: bool,
+}
 
 impl Engine {
     /// Takes a package off a kernel and puts the kernel's own modules back; what was built stays.
     ///
     /// # Errors
-    /// When the package is not in the tree, or the disk refuses.
+    /// When the package is not in the tree or broken, or the disk refuses.
     pub fn uninstall(
         &self,
         package: &PackageId,
@@ -24,7 +36,7 @@ impl Engine {
         order: &Order,
         sink: &mut dyn Sink,
     ) -> Result<Done> {
-        self.known(package)?;
+        self.source(package)?;
         // Held first: the daemon must not put back what is half taken away.
         if order.by_hand {
             tree::holds::hold(&self.layout, package, Some(kernel), order.uid, now_in_seconds())?;
@@ -52,6 +64,9 @@ impl Engine {
             }
             return Ok(Done::Unchanged(format!("{package} is not installed for {}", kernel.release)));
         }
+        if recipe.is_none_or(|recipe| !recipe.no_weak_modules) {
+            self.weak_modules(Weak::Remove, kernel, &withdrawn.removed, sink);
+        }
         if let Some((source, recipe)) = &readable {
             let post = recipe.post_remove.as_deref();
             if let Some(code @ 1..) = self.script("POST_REMOVE", post, package, Some(kernel), source, sink)? {
@@ -67,9 +82,7 @@ impl Engine {
     /// As [`Engine::uninstall`].
     pub fn unbuild(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
         let uninstalled = self.uninstall(package, kernel, order, sink)?;
-        let built = self.layout.built_dir(package, kernel);
-        let was_built = built.is_dir();
-        self.drop_built(package, kernel, sink)?;
+        let was_built = self.drop_built(package, kernel, sink)?;
         Ok(match uninstalled {
             Done::Unchanged(_) if was_built => Done::Changed,
             Done::Unchanged(_) => Done::Unchanged(format!("{package} is not built for {}", kernel.release)),
@@ -77,12 +90,21 @@ impl Engine {
         })
     }
 
-    fn drop_built(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<()> {
+    /// Says whether there was something.
+    fn drop_built(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<bool> {
         let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
-        remove_if_there(&self.layout.built_dir(package, kernel))?;
+        let built = self.layout.built_dir(package, kernel);
+        let was_built = built.is_dir();
+        // Other kernels that use it have nothing to use any more.
+        let weak = tree::package(&self.layout, package)?.map(|found| found.weak).unwrap_or_default();
+        for link in weak.iter().filter(|link| link.from == *kernel) {
+            files::remove(&self.layout.installed_link(&package.name, &link.kernel))?;
+        }
+        remove_if_there(&built)?;
         // Another architecture may still be below it.
         let _ = fs::remove_dir(self.layout.kernel_dir(package, &kernel.release));
-        tree::failures::clear(&self.layout, package, kernel)
+        tree::failures::clear(&self.layout, package, kernel)?;
+        Ok(was_built)
     }
 
     /// Forgets a package: takes it off every kernel, drops what was built. Its source stays. The kernels it was taken
@@ -104,10 +126,56 @@ impl Engine {
             }
             self.drop_built(package, &entry.kernel, sink)?;
         }
+        self.forget(package, sink)?;
+        Ok(changed)
+    }
+
+    /// Builds of it that are under way are waited for, and what they made goes too.
+    fn forget(&self, package: &PackageId, sink: &mut dyn Sink) -> Result<()> {
+        let _entry = tree::lock_entry(&self.layout, package, &mut waiting(sink, "the package"))?;
+        for entry in tree::package(&self.layout, package)?.map(|found| found.entries).unwrap_or_default() {
+            self.drop_built(package, &entry.kernel, sink)?;
+        }
         let _lock = tree::lock_package(&self.layout, &package.name, &mut waiting(sink, "the package"))?;
         tree::failures::clear_package(&self.layout, package)?;
-        tree::forget(&self.layout, package)?;
-        Ok(changed)
+        tree::forget(&self.layout, package)
+    }
+
+    /// The classic remove: takes a package off the named kernels and drops what was built for them; when nothing built is
+    /// left on any kernel, forgets it. Its source stays. On a kernel where there is nothing to do, it says so and goes on.
+    ///
+    /// # Errors
+    /// When the package is not in the tree or broken, or the disk refuses.
+    pub fn remove_from(
+        &self,
+        package: &PackageId,
+        kernels: &[KernelId],
+        order: &Order,
+        sink: &mut dyn Sink,
+    ) -> Result<Removed> {
+        self.source(package)?;
+        let mut removed = Removed::default();
+        for kernel in kernels {
+            let (uninstalled, unbuilt) =
+                (self.uninstall(package, kernel, order, sink)?, self.drop_built(package, kernel, sink)?);
+            if uninstalled == Done::Placed {
+                removed.placed.push(kernel.clone());
+            }
+            if unbuilt {
+                removed.unbuilt.push(kernel.clone());
+            }
+            if let (Done::Unchanged(_), false) = (uninstalled, unbuilt) {
+                sink.note(format!("{package} is not built for {}", kernel.release));
+            }
+        }
+        if tree::package(&self.layout, package)?.is_none_or(|found| found.entries.is_empty()) {
+            if order.by_hand {
+                tree::holds::hold(&self.layout, package, None, order.uid, now_in_seconds())?;
+            }
+            self.forget(package, sink)?;
+            removed.forgotten = true;
+        }
+        Ok(removed)
     }
 
     /// Drops what is left of a package on a kernel that is gone, and the kernel's folder when nobody else's files are
@@ -143,13 +211,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    fn known(&self, package: &PackageId) -> Result<()> {
-        match tree::package(&self.layout, package)? {
-            Some(_) => Ok(()),
-            None => Err(Error::NotAdded { package: package.clone() }),
-        }
     }
 }
 

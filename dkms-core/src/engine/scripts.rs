@@ -1,7 +1,8 @@
 //! Scripts of a package that run for the installed system: POST_ADD, PRE_INSTALL, POST_INSTALL, POST_REMOVE. As root and
 //! outside the sandbox, as ever (design.md, decision 2); their folder is the source.
 //!
-//! None runs that others than root can change, nor with arguments of a dkms.conf that they can change.
+//! None runs that others than root can change, nor with arguments of a dkms.conf that they can change. Those of another
+//! root run inside it.
 //!
 //! A script is over when its own process is: what it leaves in the background lives on, as ever, and nobody waits for it
 //! though it has the output open. (To kill it then would also hit a daemon that is about to take a session of its own.)
@@ -78,9 +79,7 @@ impl Engine {
             sink.warn(refused.to_string());
             return Ok(None);
         }
-        let line = format!("{}/{value}", quote(&folder.to_string_lossy()));
-        let mut command = Command::new("bash");
-        command.args(["-c", "eval \"$1\"", "bash", &line]).current_dir(folder);
+        let Some(mut command) = self.in_its_root(directive, folder, value, sink) else { return Ok(None) };
         command.env("module", package.name.as_str()).env("module_version", package.version.as_str());
         if let Some(kernel) = kernel {
             command.env("kernelver", kernel.release.as_str()).env("arch", kernel.arch.as_str());
@@ -106,6 +105,28 @@ impl Engine {
 }
 
 impl Engine {
+    /// What runs a script in its folder. One that belongs to another root runs there, or not at all: here, it would change
+    /// this machine.
+    fn in_its_root(&self, directive: &str, folder: &Path, value: &str, sink: &mut dyn Sink) -> Option<Command> {
+        const EVAL: [&str; 3] = ["-c", "cd \"$2\" && eval \"$1\"", "bash"];
+        let folder = if self.in_other_root { self.layout.inside(folder) } else { folder.to_owned() };
+        let line = format!("{}/{value}", quote(&folder.to_string_lossy()));
+        let mut command = if self.in_other_root {
+            let root = self.layout.root();
+            if !is_executable(&root.join("bin/bash")) && !is_executable(&root.join("usr/bin/bash")) {
+                sink.warn(format!("{directive}: {line} is not run: {} has no bash; run it there", root.display()));
+                return None;
+            }
+            let mut command = Command::new("chroot");
+            command.arg(root).arg("bash");
+            command
+        } else {
+            Command::new("bash")
+        };
+        command.args(EVAL).arg(line).arg(folder);
+        Some(command)
+    }
+
     /// What others can change of a script, and of the dkms.conf that names it; none for one who is not root, and puts
     /// nobody else's rights at risk.
     fn not_roots_alone(&self, folder: &Path, script: &str, source: &Path) -> Result<Option<Writable>> {
@@ -138,6 +159,17 @@ fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     // A file, not a pipe: whoever keeps it open can neither block nor be broken by our going on.
     let mut output = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    let code = supervise(command, limit)?;
+    let left_out = output.metadata()?.len().saturating_sub(TOLD);
+    output.seek(SeekFrom::Start(left_out))?;
+    let mut told = Vec::new();
+    output.take(TOLD).read_to_end(&mut told)?;
+    Ok(Ended { code, output: told, left_out })
+}
+
+/// Runs a command in a process group of its own, which is killed when it takes too long or the job is canceled. Its code
+/// as in [`Ended::code`].
+pub(super) fn supervise(command: &mut Command, limit: Duration) -> io::Result<Option<i32>> {
     let mut child = command.process_group(0).spawn()?;
     let group = Pid::from_child(&child);
     groups(|groups| groups.insert(group.as_raw_pid()));
@@ -158,12 +190,8 @@ fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     });
     groups(|groups| groups.remove(&group.as_raw_pid()));
     let status = child.wait()?;
-    let left_out = output.metadata()?.len().saturating_sub(TOLD);
-    output.seek(SeekFrom::Start(left_out))?;
-    let mut told = Vec::new();
-    output.take(TOLD).read_to_end(&mut told)?;
     let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
-    Ok(Ended { code: (!took_too_long).then_some(code), output: told, left_out })
+    Ok((!took_too_long).then_some(code))
 }
 
 fn kill(group: Pid) {

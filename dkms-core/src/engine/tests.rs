@@ -2,9 +2,15 @@
 //! kernel, real strip, patch and depmod.
 
 mod adding;
+mod archives;
+mod autoinstalling;
 mod building;
+mod classic;
 mod crashing;
+mod depending;
+mod finishing;
 mod installing;
+mod removing;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -88,12 +94,21 @@ impl Machine {
 
     /// Installs and finishes, as a worker and its daemon do.
     fn install(&self, package: &PackageId) -> Result<Done> {
+        self.install_as(package, &daemons())
+    }
+
+    /// Builds, installs and finishes, in whatever way.
+    fn install_as(&self, package: &PackageId, order: &Order) -> Result<Done> {
         let engine = self.engine();
-        let done = engine.install(package, &self.kernel, &daemons(), &mut quiet())?;
+        let done = engine.install(package, &self.kernel, order, &mut quiet())?;
         if done == Done::Placed {
             engine.finish_kernel(&self.kernel, std::slice::from_ref(package), &mut quiet())?;
         }
         Ok(done)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        self.tree.write(path, text);
     }
 
     /// What the planner makes of it, once everything is quiet.
@@ -129,6 +144,11 @@ fn daemons() -> Order {
 
 fn by_hand() -> Order {
     Order { by_hand: true, uid: 1000, ..daemons() }
+}
+
+/// As the classic command asks.
+fn classic() -> Order {
+    Order { keep_built: true, ..by_hand() }
 }
 
 fn forced() -> Order {

@@ -4,6 +4,7 @@ pub mod chroot;
 pub mod distro;
 pub mod headers;
 pub mod kconfig;
+pub mod kernel_choice;
 pub mod kernels;
 pub mod other_root;
 pub mod package_manager;

@@ -51,7 +51,7 @@ pub fn run(layout: &Layout, kernel: &KernelRelease) -> Result<DepmodOutcome> {
         return Ok(DepmodOutcome::Ran);
     }
     let why = lines.next().map_or_else(|| output.status.to_string(), |line| format!("{line} ({})", output.status));
-    Err(Error::Depmod { kernel: kernel.clone(), why })
+    Err(Error::Depmod { kernel: kernel.clone(), undone: false, why })
 }
 
 /// What depmod has to be told so that its `lib/modules` is our install tree; none when it is by default, or cannot be.

@@ -10,6 +10,7 @@
 //!
 //! * `find`: module files in a kernel's folder.
 //! * [`due`]: the mark that depmod is due.
+//! * [`forced`]: what overrules such checks.
 //! * [`version_check`]: whether the kernel's own module is as good.
 //! * `plan`: pure reading: which files change, and what they were before.
 //! * `intent`: that plan on disk.
@@ -19,6 +20,7 @@ pub mod depmod;
 mod differ;
 pub mod due;
 mod find;
+pub mod forced;
 mod intent;
 mod originals;
 mod place;
@@ -34,13 +36,14 @@ use std::path::PathBuf;
 
 pub use differ::{Difference, difference};
 pub use place::place;
+pub use plan::complete;
 pub use undo::{commit, recover, undo};
 pub use withdraw::withdraw;
 
 use crate::conf::Recipe;
 use crate::layout::Layout;
 use crate::model::{KernelId, ModuleName, PackageId, PackageName};
-use crate::tree::InstalledFile;
+use crate::tree::{InstallRecord, InstalledFile};
 
 /// What to install where.
 #[derive(Debug, Clone)]
@@ -118,10 +121,23 @@ pub enum RecoverAction {
     },
 }
 
-/// The package whose install is under way on a kernel, when one is.
+/// An install that has not been finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Of which package.
+    pub package: PackageId,
+    /// What the manifest will say; none while files are still being changed, by a process that holds the lock or is dead.
+    pub placed: Option<InstallRecord>,
+}
+
+/// The install of a package that is under way on a kernel, when one is.
 ///
 /// # Errors
 /// When the intent record is there and cannot be read.
-pub fn pending(layout: &Layout, name: &PackageName, kernel: &KernelId) -> crate::Result<Option<PackageId>> {
-    Ok(intent::Intent::read(layout, name, kernel)?.map(|intent| intent.package))
+pub fn under_way(layout: &Layout, name: &PackageName, kernel: &KernelId) -> crate::Result<Option<UnderWay>> {
+    let under_way = |intent: intent::Intent| {
+        let placed = (intent.stage == intent::Stage::Placed).then_some(intent.record);
+        UnderWay { package: intent.package, placed }
+    };
+    Ok(intent::Intent::read(layout, name, kernel)?.map(under_way))
 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::conf::ModuleRecipe;
+use crate::conf::{ModuleRecipe, Recipe};
 use crate::error::{Error, IoContext, Result};
 use crate::event::Sink;
 use crate::install::find::{self, KernelModules};
@@ -90,11 +90,7 @@ impl Planner<'_> {
     fn module(&mut self, module: &ModuleRecipe, sink: &mut dyn Sink) -> Result<Option<EntryState>> {
         let Target { layout, package, kernel, .. } = *self.target;
         let name = &module.dest_name;
-        let folder = layout.module_dir(package, kernel);
-        let Some(built) = find::in_folder(&folder, name)?.into_iter().next() else {
-            let file = folder.join(format!("{name}.ko"));
-            return Err(Error::BuiltModuleMissing { package: package.clone(), kernel: kernel.clone(), file });
-        };
+        let built = built(layout, package, kernel, name)?;
         if let Some(why) = self.target.obsolete.as_ref().filter(|_| !self.target.force) {
             self.refused.push((name.clone(), why.clone()));
             return Ok(Some(EntryState::Dormant));
@@ -255,6 +251,23 @@ impl Planner<'_> {
         self.intent.changes.push(Change { path: inside, before, after: None, from: None });
         Ok(self.intent.changes.len() - 1)
     }
+}
+
+/// Whether every module that is to be installed has been built.
+///
+/// # Errors
+/// [`Error::BuiltModuleMissing`] when one has not.
+pub fn complete(layout: &Layout, package: &PackageId, kernel: &KernelId, recipe: &Recipe) -> Result<()> {
+    recipe.wanted().try_for_each(|module| built(layout, package, kernel, &module.dest_name).map(drop))
+}
+
+fn built(layout: &Layout, package: &PackageId, kernel: &KernelId, name: &ModuleName) -> Result<PathBuf> {
+    let folder = layout.module_dir(package, kernel);
+    find::in_folder(&folder, name)?.into_iter().next().ok_or_else(|| Error::BuiltModuleMissing {
+        package: package.clone(),
+        kernel: kernel.clone(),
+        file: folder.join(format!("{name}.ko")),
+    })
 }
 
 /// A folder below the kernel's; none when the words lead out of it.

@@ -147,13 +147,21 @@ impl Way<'_> {
         Ok(ours.contains(place) || is_ours(self.layout, self.package, self.kernel, place, None)?)
     }
 
-    /// Where an original belongs that an older tool kept without saying so.
+    /// Where an original belongs that an older tool kept without saying so: where the kernel's package has it, by the list
+    /// that comes with it; else DEST_MODULE_LOCATION.
     fn likely_origin(&self, kept: &Path) -> Option<PathBuf> {
         let file = kept.file_name()?;
         let module = find::module_of(file.to_str()?)?;
-        let recipe = self.recipe?.modules.iter().find(|m| m.dest_name.as_str() == module)?;
-        let folder = folder_below(&self.layout.kernel_folder(&self.kernel.release), &recipe.dest_location)?;
-        Some(self.layout.inside(&folder.join(file)))
+        let kernel_folder = self.layout.kernel_folder(&self.kernel.release);
+        let order = files::read(&kernel_folder.join("modules.order")).ok().flatten().unwrap_or_default();
+        let order = String::from_utf8_lossy(&order);
+        let listed = order.lines().filter_map(|line| line.rsplit_once('/'));
+        let below = listed.filter(|(_, name)| find::module_of(name) == Some(module)).map(|(folder, _)| folder).next();
+        let below = match below {
+            Some(below) => below,
+            None => &self.recipe?.modules.iter().find(|m| m.dest_name.as_str() == module)?.dest_location,
+        };
+        Some(self.layout.inside(&folder_below(&kernel_folder, below)?.join(file)))
     }
 
     /// Removes the files, then the folders that are left empty, also where an earlier call came only that far.

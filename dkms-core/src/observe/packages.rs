@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::{Observer, Target, built_from, depends_digest, outdated_files};
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, Result};
+use crate::install::forced::Forced;
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId, PackageName, PackageVersion};
 use crate::plan::{EntryView, FailureView, KernelPresence, PackageView, RecipeView, SourceView};
@@ -21,6 +22,7 @@ pub(super) struct Gathering<'o> {
     pub(super) installed: HashMap<(PackageName, KernelId), PackageVersion>,
     pub(super) holds: Holds,
     pub(super) failures: HashMap<(PackageId, KernelId), Failure>,
+    pub(super) forced: Forced,
     pub(super) look_again: Option<SystemTime>,
     pub(super) views: Vec<PackageView>,
 }
@@ -114,7 +116,7 @@ impl Gathering<'_> {
                         if let (Some(headers), true) = (&target.headers, settled) {
                             entry.inputs = self.observer.inputs(id, kernel, folder, headers, &depends).ok();
                         }
-                        entry.recipe = Some(recipe_view(&recipe, kernel));
+                        entry.recipe = Some(recipe_view(&recipe, kernel, &self.forced));
                     }
                     Err(error) => self.judge_trouble(id, folder, kernel, &error, &mut trouble),
                 }
@@ -208,11 +210,11 @@ fn missing_files(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {
     files.map(|file| file.path.clone()).filter(|path| fs::symlink_metadata(layout.host(path)).is_err()).collect()
 }
 
-fn recipe_view(recipe: &Recipe, kernel: &KernelId) -> RecipeView {
+fn recipe_view(recipe: &Recipe, kernel: &KernelId, forced: &Forced) -> RecipeView {
     RecipeView {
         autoinstall: recipe.autoinstall,
         exclusion: recipe.exclusion.clone(),
-        dormant: recipe.obsolete_reason(&kernel.release),
+        dormant: recipe.obsolete_reason(&kernel.release).filter(|_| !forced.install(&recipe.package.name)),
         depends: recipe.build_depends.clone(),
         depends_rebuild: recipe.build_depends_rebuild,
         modules: recipe.wanted().map(|m| m.dest_name.clone()).collect(),

@@ -1,7 +1,7 @@
 //! Who may change what: `flock` on files below the tree, so that the daemon's workers, the drop-in and other machines'
 //! tools on one tree take turns, and a process that dies lets go.
 //!
-//! Order, where several are held: package, then build, then install.
+//! Order, where several are held: package or entry, then build, then install.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -51,6 +51,25 @@ pub fn lock_package(layout: &Layout, name: &PackageName, on_wait: &mut dyn FnMut
     lock(layout, "package", &[name.as_str()], on_wait)
 }
 
+/// Takes the lock on everything that is in the tree of one version, so as to forget it; otherwise as [`lock_package`].
+///
+/// # Errors
+/// As [`lock_package`].
+pub fn lock_entry(layout: &Layout, package: &PackageId, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
+    lock(layout, ENTRY, &[package.name.as_str(), package.version.as_str()], on_wait)
+}
+
+/// Keeps one version from being forgotten while something is built of it; many may, at a time. Otherwise as
+/// [`lock_package`].
+///
+/// # Errors
+/// As [`lock_package`].
+pub fn share_entry(layout: &Layout, package: &PackageId, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
+    take(layout, ENTRY, &[package.name.as_str(), package.version.as_str()], Way::Shared, on_wait)
+}
+
+const ENTRY: &str = "entry";
+
 /// Takes the lock on what is built of a package for a kernel; otherwise as [`lock_package`].
 ///
 /// # Errors
@@ -74,6 +93,20 @@ pub fn lock_install(layout: &Layout, kernel: &KernelRelease, on_wait: &mut dyn F
 }
 
 pub(crate) fn lock(layout: &Layout, kind: &str, words: &[&str], on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
+    take(layout, kind, words, Way::Alone, on_wait)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Alone,
+    Shared,
+}
+
+fn take(layout: &Layout, kind: &str, words: &[&str], way: Way, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
+    let (try_it, wait) = match way {
+        Way::Alone => (FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive),
+        Way::Shared => (FlockOperation::NonBlockingLockShared, FlockOperation::LockShared),
+    };
     let folder = layout.locks_dir();
     files::make_folders(&folder)?;
     let path = folder.join(file_name(kind, words));
@@ -86,12 +119,12 @@ pub(crate) fn lock(layout: &Layout, kind: &str, words: &[&str], on_wait: &mut dy
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(&path)
         .at("open the lock", &path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match flock(&file, try_it) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             on_wait(&holder(&path));
             loop {
-                match flock(&file, FlockOperation::LockExclusive) {
+                match flock(&file, wait) {
                     Err(Errno::INTR) => {}
                     other => break other.at("lock", &path)?,
                 }
@@ -212,6 +245,24 @@ mod tests {
         });
         child.wait().unwrap();
         assert!(taken.is_ok() && waited);
+    }
+
+    #[test]
+    fn builds_share_an_entry_and_whoever_forgets_it_waits_for_them() {
+        let (_root, layout) = layout();
+        let package = PackageId::new("r8169", "2").unwrap();
+        let first = share_entry(&layout, &package, &mut nobody()).unwrap();
+        let second = share_entry(&layout, &package, &mut nobody()).unwrap();
+        let (waits, waiting) = mpsc::channel();
+        let forgets = std::thread::spawn({
+            let (layout, package) = (layout.clone(), package.clone());
+            move || lock_entry(&layout, &package, &mut |_| waits.send(()).unwrap()).map(drop)
+        });
+        waiting.recv().unwrap();
+        drop(first);
+        assert!(!forgets.is_finished());
+        drop(second);
+        forgets.join().unwrap().unwrap();
     }
 
     #[test]

@@ -16,10 +16,10 @@ mod scan;
 
 pub use failures::Failure;
 pub use holds::{Hold, Holds};
-pub use locks::{Holder, Lock, lock_build, lock_install, lock_package};
+pub use locks::{Holder, Lock, lock_build, lock_entry, lock_install, lock_package, share_entry};
 pub use manifest::{BuiltModule, BuiltRecord, InstallRecord, InstalledFile, Manifest};
+pub(crate) use scan::{NOT_KERNELS, link_target, resolve};
 pub use scan::{SourceState, TreeEntry, TreePackage, WeakLink, package, scan};
-pub(crate) use scan::{link_target, resolve};
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;

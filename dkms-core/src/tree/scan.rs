@@ -11,7 +11,7 @@ use crate::model::{Arch, KernelId, KernelRelease, PackageId, PackageName, Packag
 use crate::tree::{Manifest, files};
 
 /// Folders of a version that are no kernels.
-const NOT_KERNELS: [&str; 8] = ["source", "build", "tarball", "deb", "dsc", "bmdeb", "rpm", "driver_disk"];
+pub(crate) const NOT_KERNELS: [&str; 8] = ["source", "build", "tarball", "deb", "dsc", "bmdeb", "rpm", "driver_disk"];
 
 /// One version of one package, as the tree has it.
 #[derive(Debug, Clone, PartialEq)]

@@ -44,9 +44,17 @@ pub(super) async fn kernels(cx: &mut Context, args: &Listing) -> Result<Exit, Fa
 }
 
 pub(super) async fn jobs(cx: &mut Context, args: &Listing) -> Result<Exit, Failure> {
-    let rows = cx.link.manager().list_jobs().await?;
+    let manager = cx.link.manager();
+    let rows = manager.list_jobs().await?;
+    if args.json {
+        cx.out.print(&json::jobs(&rows))?;
+        return Ok(Exit::Done);
+    }
+    // A job tells only when it is new why it is there; the row that it is at tells for whom it waits, too.
+    let status = if rows.is_empty() { Vec::new() } else { manager.list_status(&StatusFilter::default()).await? };
+    let reasons = status.into_iter().filter(|row| row.job != 0).map(|row| (row.job, row.reason)).collect();
     let look = cx.out.look();
-    cx.out.print(&if args.json { json::jobs(&rows) } else { lists::jobs(&rows, look) })?;
+    cx.out.print(&lists::jobs(&rows, &reasons, look))?;
     Ok(Exit::Done)
 }
 

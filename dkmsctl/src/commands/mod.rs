@@ -1,6 +1,7 @@
 //! One module a group of commands; each asks the daemon and hands the answer to [`crate::render`].
 
 mod change;
+mod kernel;
 mod logs;
 mod look;
 mod monitor;
@@ -43,6 +44,11 @@ async fn connect(cli: &Cli) -> Result<Link, Failure> {
 
 /// Runs the command line.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    match &cli.command {
+        Some(Command::KernelAdded(args)) => return kernel::added(&cli, args).await,
+        Some(Command::KernelRemoved { kernel }) => return kernel::removed(&cli, kernel).await,
+        _ => {}
+    }
     let link = connect(&cli).await?;
     let interactive = !cli.no_ask_password && std::io::stdin().is_terminal();
     let mut cx = Context { link, out: Out::new(), interactive };
@@ -63,5 +69,6 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Rescan => change::rescan(&mut cx).await,
         Command::Logs(args) => logs::logs(&mut cx, &args).await,
         Command::Monitor => monitor::monitor(&mut cx).await,
+        Command::KernelAdded(_) | Command::KernelRemoved { .. } => Ok(Exit::Done),
     }
 }

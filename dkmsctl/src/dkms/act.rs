@@ -1,10 +1,11 @@
 //! The actions that change one package on some kernels: add, build, install, uninstall, unbuild, remove.
 
-use dkms_core::engine::Done;
+use dkms_core::engine::{Done, autoinstall};
 use dkms_core::error::Error;
-use dkms_core::model::{KernelId, PackageId};
-use dkms_core::tree::{self, SourceState};
+use dkms_core::model::{KernelId, KernelRelease, PackageId};
+use dkms_core::tree;
 
+use super::archives;
 use super::args::Args;
 use super::failure::Failure;
 use super::machine::Machine;
@@ -14,14 +15,20 @@ type Outcome = Result<(), Failure>;
 
 /// Takes a source into the tree; what is there already is an error (3).
 pub(crate) fn add(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
+    if let (Some(archive), None) = (&args.archive, &args.folder) {
+        return archives::take_in(machine, args, archive, terminal).map(|_| ());
+    }
     let (package, done) = match &args.folder {
         Some(folder) => {
-            terminal.about(folder.display().to_string());
+            terminal.subject(folder.display().to_string());
             machine.engine.add_folder(folder, &machine.order, terminal)?
         }
         None => {
             let package = machine.package(args)?;
-            terminal.about(package.to_string());
+            if args.rpm_safe_upgrade {
+                machine.engine.mark_rpm_upgrade(&package)?;
+            }
+            terminal.subject(package.to_string());
             let done = machine.engine.add(&package, &machine.order, terminal)?;
             (package, done)
         }
@@ -37,8 +44,15 @@ pub(crate) fn add(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Ou
 
 /// The package of build and install, which take add's arguments.
 fn added(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<PackageId, Failure> {
-    let named = args.name.is_some() && args.version.is_some();
-    if !named && args.folder.is_some() {
+    if args.name.is_some() && args.version.is_some() {
+        return machine.package(args);
+    }
+    if let (Some(archive), None) = (&args.archive, &args.folder) {
+        let loaded = archives::take_in(machine, args, archive, terminal)?;
+        return loaded
+            .ok_or_else(|| Failure::new(1, "which package of those that rpm has brought? name it as NAME/VERSION"));
+    }
+    if args.folder.is_some() {
         add(machine, args, terminal)?;
     }
     machine.package(args)
@@ -47,11 +61,9 @@ fn added(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<Pack
 pub(crate) fn build(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
     let package = added(machine, args, terminal)?;
     each(&machine.kernels(args)?, terminal, |kernel, terminal| {
-        terminal.about(format!("{package}, {}", shown(kernel)));
-        match machine.engine.build(&package, kernel, &machine.order, terminal)? {
-            Done::Unchanged(why) => terminal.line(&why),
-            _ => terminal.line(&format!("{package}: built for {}", shown(kernel))),
-        }
+        terminal.subject(format!("{package}, {}", shown(kernel)));
+        let done = machine.engine.build(&package, kernel, &machine.order, terminal)?;
+        say(&done, &format!("{package}: built for {}", shown(kernel)), terminal);
         Ok(())
     })
 }
@@ -59,66 +71,96 @@ pub(crate) fn build(machine: &Machine, args: &Args, terminal: &mut Terminal) -> 
 pub(crate) fn install(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
     let package = added(machine, args, terminal)?;
     machine.recover(terminal)?;
-    each(&machine.kernels(args)?, terminal, |kernel, terminal| {
-        terminal.about(format!("{package}, {}", shown(kernel)));
-        match machine.engine.install(&package, kernel, &machine.order, terminal)? {
-            Done::Unchanged(why) => terminal.line(&why),
-            done => {
-                finish(machine, args, &package, kernel, &done, terminal)?;
-                terminal.line(&format!("{package}: installed for {}", shown(kernel)));
-            }
+    let mut changed = Vec::new();
+    let outcome = each(&machine.kernels(args)?, terminal, |kernel, terminal| {
+        terminal.subject(format!("{package}, {}", shown(kernel)));
+        let done = machine.engine.install(&package, kernel, &machine.order, terminal)?;
+        let mut reports = Vec::new();
+        if done == Done::Placed {
+            let mut batch = vec![package.clone()];
+            machine.engine.rebuild_dependents(&mut batch, kernel, &machine.order, &mut reports, terminal);
+            machine.engine.settle_kernel(kernel, &batch, machine.order.depmod, terminal)?;
+            changed.push(kernel.release.clone());
+        }
+        say(&done, &format!("{package}: installed for {}", shown(kernel)), terminal);
+        for report in reports.iter().filter(|report| report.outcome == autoinstall::Outcome::Installed) {
+            terminal.line(&format!("{}: installed for {}", report.package, shown(kernel)));
         }
         Ok(())
-    })
+    });
+    conclude(machine, &changed, terminal);
+    outcome
 }
 
 pub(crate) fn uninstall(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
-    let package = machine.package(args)?;
-    let kernels = there(machine, args, &package)?;
-    machine.recover(terminal)?;
-    each(&kernels, terminal, |kernel, terminal| {
-        terminal.about(format!("{package}, {}", shown(kernel)));
-        let done = machine.engine.uninstall(&package, kernel, &machine.order, terminal)?;
-        finish(machine, args, &package, kernel, &done, terminal)?;
-        say(&done, &format!("{package}: uninstalled for {}", shown(kernel)), terminal);
-        Ok(())
+    take_away(machine, args, "uninstalled", terminal, |package, kernel, terminal| {
+        machine.engine.uninstall(package, kernel, &machine.order, terminal)
     })
 }
 
 pub(crate) fn unbuild(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
-    let package = machine.package(args)?;
-    let kernels = there(machine, args, &package)?;
-    unbuild_from(machine, args, &package, &kernels, terminal)
+    take_away(machine, args, "unbuilt", terminal, |package, kernel, terminal| {
+        machine.engine.unbuild(package, kernel, &machine.order, terminal)
+    })
 }
 
-fn unbuild_from(
+fn take_away(
     machine: &Machine,
     args: &Args,
-    package: &PackageId,
-    kernels: &[KernelId],
+    word: &str,
     terminal: &mut Terminal,
+    one: impl Fn(&PackageId, &KernelId, &mut Terminal) -> Result<Done, Error>,
 ) -> Outcome {
-    each(kernels, terminal, |kernel, terminal| {
-        terminal.about(format!("{package}, {}", shown(kernel)));
-        let done = machine.engine.unbuild(package, kernel, &machine.order, terminal)?;
-        finish(machine, args, package, kernel, &done, terminal)?;
-        say(&done, &format!("{package}: unbuilt for {}", shown(kernel)), terminal);
+    let package = machine.package(args)?;
+    let kernels = there(machine, args, &package)?;
+    recover_as_root(machine, terminal)?;
+    if kernels.is_empty() {
+        terminal.line(&format!("{package} is built for no kernel"));
+    }
+    let mut changed = Vec::new();
+    let outcome = each(&kernels, terminal, |kernel, terminal| {
+        terminal.subject(format!("{package}, {}", shown(kernel)));
+        let done = one(&package, kernel, terminal)?;
+        if done == Done::Placed {
+            machine.engine.settle_kernel(kernel, std::slice::from_ref(&package), machine.order.depmod, terminal)?;
+        }
+        if !matches!(done, Done::Unchanged(_)) {
+            changed.push(kernel.release.clone());
+        }
+        say(&done, &format!("{package}: {word} for {}", shown(kernel)), terminal);
         Ok(())
-    })
+    });
+    conclude(machine, &changed, terminal);
+    outcome
 }
 
 /// Unbuilds on the named kernels; a package that is left on none is forgotten.
 pub(crate) fn remove(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
     let package = machine.package(args)?;
-    let kernels = there(machine, args, &package)?;
-    unbuild_from(machine, args, &package, &kernels, terminal)?;
-    let left = tree::package(machine.engine.layout(), &package)?.is_some_and(|p| !p.entries.is_empty());
-    if left {
+    if args.rpm_safe_upgrade && machine.engine.stopped_by_rpm_upgrade(&package)? {
+        terminal.line(&format!("{package} stays: the same rpm transaction has just added it"));
         return Ok(());
     }
-    terminal.about(package.to_string());
-    machine.engine.remove(&package, &machine.order, terminal)?;
-    terminal.line(&format!("{package}: removed; its source is still there"));
+    let kernels = there(machine, args, &package)?;
+    recover_as_root(machine, terminal)?;
+    terminal.subject(package.to_string());
+    let removed = machine.engine.remove_from(&package, &kernels, &machine.order, terminal)?;
+    for kernel in &removed.placed {
+        machine.engine.settle_kernel(kernel, std::slice::from_ref(&package), machine.order.depmod, terminal)?;
+    }
+    for kernel in &removed.unbuilt {
+        terminal.line(&format!("{package}: unbuilt for {}", shown(kernel)));
+    }
+    if removed.forgotten {
+        terminal.line(&format!("{package}: removed; its source is still there"));
+    }
+    let mut changed: Vec<_> =
+        removed.placed.iter().chain(&removed.unbuilt).map(|kernel| kernel.release.clone()).collect();
+    changed.dedup();
+    if changed.is_empty() && removed.forgotten {
+        changed.extend(kernels.first().map(|kernel| kernel.release.clone()));
+    }
+    conclude(machine, &changed, terminal);
     Ok(())
 }
 
@@ -139,13 +181,10 @@ pub(crate) fn generate_mok(machine: &Machine, args: &Args, terminal: &mut Termin
 }
 
 /// The kernels of an action that takes away: those named, or with `--all` every one that something is built for. The
-/// package has to be in the tree, and whole.
+/// package has to be in the tree.
 fn there(machine: &Machine, args: &Args, package: &PackageId) -> Result<Vec<KernelId>, Failure> {
     let layout = machine.engine.layout();
     let found = tree::package(layout, package)?.ok_or_else(|| Error::NotAdded { package: package.clone() })?;
-    if let SourceState::Broken(path) = found.source {
-        return Err(Error::Broken { package: package.clone(), path }.into());
-    }
     if args.all { Ok(found.entries.into_iter().map(|entry| entry.kernel).collect()) } else { machine.kernels(args) }
 }
 
@@ -156,19 +195,16 @@ fn say(done: &Done, otherwise: &str, terminal: &mut Terminal) {
     }
 }
 
-/// depmod and what follows it, where modules were placed or taken away.
-fn finish(
-    machine: &Machine,
-    args: &Args,
-    package: &PackageId,
-    kernel: &KernelId,
-    done: &Done,
-    terminal: &mut Terminal,
-) -> Outcome {
-    if *done == Done::Placed && !args.no_depmod {
-        machine.engine.finish_kernel(kernel, std::slice::from_ref(package), terminal)?;
+/// What is left half done is root's to put in order; who may only change the tree goes on without.
+fn recover_as_root(machine: &Machine, terminal: &mut Terminal) -> Outcome {
+    if rustix::process::geteuid().is_root() { machine.recover(terminal) } else { Ok(()) }
+}
+
+/// post_transaction, once for all kernels that were changed.
+fn conclude(machine: &Machine, changed: &[KernelRelease], terminal: &mut Terminal) {
+    if !changed.is_empty() {
+        machine.engine.post_transaction(changed, terminal);
     }
-    Ok(())
 }
 
 /// One kernel after the other, each tried; the first failure's code is the program's (dkms-contract.md §7).

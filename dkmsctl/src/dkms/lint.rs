@@ -11,7 +11,7 @@ use dkms_core::model::{Arch, InvalidName, KernelId, KernelRelease, PackageId};
 
 /// Judges a dkms.conf: what is wrong, where, why, and what to write instead.
 ///
-/// Exit codes: 0 nothing, or warnings only; 1 warnings, with --strict; 8 errors.
+/// Exit codes: 0 nothing, or warnings only; 1 warnings, with --strict; 8 errors; 4 no such file.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A dkms.conf, or the folder of one.
@@ -52,6 +52,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Core(error) => u8::try_from(error.exit_code()).unwrap_or(1),
+            Self::Name(name) if name.value.is_empty() => 16,
             Self::Name(_) => 2,
             Self::Print(_) | Self::Json(_) => 1,
         }

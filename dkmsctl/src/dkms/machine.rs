@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dkms_core::engine::{Adjustments, Engine, Order};
+use dkms_core::engine::{Adjustments, Depmod, Engine, Order};
 use dkms_core::error::Error;
 use dkms_core::event::Sink;
 use dkms_core::host::{kernels, other_root};
@@ -41,6 +41,7 @@ impl Machine {
             force: args.force,
             force_version_override: args.force_version_override,
             keep_built: true,
+            depmod: if args.no_depmod { Depmod::LeftToCaller } else { Depmod::Run },
             by_hand: true,
             uid: rustix::process::getuid().as_raw(),
             reason: format!("dkms {}", action.as_str()),
@@ -138,7 +139,13 @@ fn full(path: &Path, option: &str) -> Result<PathBuf, Failure> {
 /// Who may do it (dkms-contract.md §2): most need no more than a tree that they may change.
 fn needs_root(args: &Args, action: Action) -> Result<(), Failure> {
     let needs = match action {
-        Action::Install | Action::Uninstall => true,
+        Action::Install
+        | Action::Uninstall
+        | Action::Autoinstall
+        | Action::Match
+        | Action::KernelPreinst
+        | Action::KernelPostinst
+        | Action::KernelPrerm => true,
         Action::Add => args.folder.is_some() || args.archive.is_some(),
         _ => false,
     };

@@ -4,10 +4,14 @@
 //! says what happens.
 
 mod act;
+mod archives;
 mod args;
+mod complete;
 mod failure;
 mod lint;
 mod machine;
+mod many;
+mod postinst;
 mod status;
 mod terminal;
 mod usage;
@@ -19,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dkms_core::build::sandbox;
+use tracing::level_filters::LevelFilter;
 
 use args::{Action, Args, Found, Show};
 use failure::Failure;
@@ -39,13 +44,25 @@ struct Lint {
 fn main() -> ExitCode {
     sandbox::enter_if_asked();
     let given: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if given.first().is_some_and(|word| word == "--complete") {
+        complete::run(&given[1..], &mut io::stdout().lock());
+        return ExitCode::SUCCESS;
+    }
     if given.first().is_some_and(|word| word == "lint") {
         return lint(given);
+    }
+    if let [word, given @ ..] = given.as_slice()
+        && word == postinst::ACTION
+    {
+        let mut terminal = Terminal::new(false, false);
+        let result = postinst::run(given, &mut terminal);
+        return end(&mut terminal, result);
     }
     let args = match args::parse(given, &look) {
         Ok(args) => args,
         Err(failure) => return end(&mut Terminal::new(false, false), Err(failure)),
     };
+    trace(&args);
     let mut terminal = Terminal::new(args.quiet, args.verbose);
     let result = run(&args, &mut terminal);
     end(&mut terminal, result)
@@ -59,6 +76,22 @@ fn end(terminal: &mut Terminal, result: Result<(), Failure>) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// What the engine says beside its events: on standard error, as much as is asked for.
+fn trace(args: &Args) {
+    let level = match args {
+        Args { quiet: true, .. } => LevelFilter::OFF,
+        Args { debug: true, .. } => LevelFilter::DEBUG,
+        Args { verbose: true, .. } => LevelFilter::INFO,
+        _ => LevelFilter::WARN,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(args.debug)
+        .init();
 }
 
 fn lint(given: Vec<OsString>) -> ExitCode {
@@ -113,6 +146,12 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
         Action::Unbuild => act::unbuild(&machine, args, terminal),
         Action::Remove => act::remove(&machine, args, terminal),
         Action::GenerateMok => act::generate_mok(&machine, args, terminal),
-        _ => Err(Failure::new(1, format!("{} is not there yet", action.as_str()))),
+        Action::Autoinstall => many::autoinstall(&machine, args, terminal),
+        Action::Match => many::matching(&machine, args, terminal),
+        Action::KernelPostinst => many::kernel_postinst(&machine, args, terminal),
+        Action::KernelPreinst => many::kernel_preinst(&machine, args, terminal),
+        Action::KernelPrerm => many::kernel_prerm(&machine, args, terminal),
+        Action::Mktarball => archives::pack(&machine, args, terminal),
+        Action::Ldtarball => archives::load(&machine, args, terminal),
     }
 }

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use dkms_core::event::{Event, Phase, Sink};
-use dkms_core::model::KernelId;
+use dkms_core::model::{KernelId, PackageId};
 
 use super::failure::Failure;
 
@@ -16,7 +16,7 @@ pub(crate) struct Terminal {
     drawable: bool,
     drawn: bool,
     /// What is worked on: the package, then the kernel.
-    subject: String,
+    topic: String,
     phase: Option<Phase>,
     percent: Option<u32>,
 }
@@ -25,12 +25,12 @@ impl Terminal {
     pub(crate) fn new(quiet: bool, verbose: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let drawable = io::stdout().is_terminal() && !dumb && !quiet;
-        Self { quiet, verbose, drawable, drawn: false, subject: String::new(), phase: None, percent: None }
+        Self { quiet, verbose, drawable, drawn: false, topic: String::new(), phase: None, percent: None }
     }
 
     /// What the next events are about.
-    pub(crate) fn about(&mut self, subject: String) {
-        (self.subject, self.phase, self.percent) = (subject, None, None);
+    pub(crate) fn subject(&mut self, subject: String) {
+        (self.topic, self.phase, self.percent) = (subject, None, None);
     }
 
     /// A result.
@@ -63,7 +63,7 @@ impl Terminal {
     fn draw(&mut self) {
         let Some(phase) = self.phase else { return };
         let percent = self.percent.map(|p| format!(" {p} %")).unwrap_or_default();
-        let _ = write!(io::stdout(), "\r\x1b[K{}: {}{percent}", self.subject, phase.as_str());
+        let _ = write!(io::stdout(), "\r\x1b[K{}: {}{percent}", self.topic, phase.as_str());
         let _ = io::stdout().flush();
         self.drawn = true;
     }
@@ -83,6 +83,10 @@ impl Drop for Terminal {
 }
 
 impl Sink for Terminal {
+    fn about(&mut self, package: Option<&PackageId>, kernel: &KernelId) {
+        self.subject(package.map_or_else(|| shown(kernel), |package| format!("{package}, {}", shown(kernel))));
+    }
+
     fn emit(&mut self, event: Event) {
         match event {
             Event::Phase { phase } if self.phase != Some(phase) => {
@@ -90,7 +94,7 @@ impl Sink for Terminal {
                 if self.drawable {
                     self.draw();
                 } else if matches!(phase, Phase::Building) || self.verbose {
-                    self.line(&format!("{}: {}", self.subject, phase.as_str()));
+                    self.line(&format!("{}: {}", self.topic, phase.as_str()));
                 }
             }
             Event::Progress { done } if self.drawable => {
@@ -101,10 +105,16 @@ impl Sink for Terminal {
                     self.draw();
                 }
             }
-            Event::Log { path } if self.verbose => self.line(&format!("{}: log {}", self.subject, path.display())),
-            Event::Note { text } => self.line(&format!("{}: {text}", self.subject)),
-            Event::Warning { text } => self.warning(&format!("{}: {text}", self.subject)),
-            Event::Phase { .. } | Event::Progress { .. } | Event::Log { .. } => {}
+            Event::Log { path } if self.verbose => self.line(&format!("{}: log {}", self.topic, path.display())),
+            Event::Note { text } | Event::Waiting { why: Some(text) } => {
+                self.line(&format!("{}: {text}", self.topic));
+            }
+            Event::Warning { text } => self.warning(&format!("{}: {text}", self.topic)),
+            Event::Phase { .. }
+            | Event::Progress { .. }
+            | Event::Log { .. }
+            | Event::Waiting { why: None }
+            | Event::Waited => {}
         }
     }
 }

@@ -14,8 +14,17 @@ Actions on a package
   unbuild          uninstall it, and drop what was built
   remove           unbuild it; a package that is left on no kernel is forgotten (its source stays)
   status           say what is added, built and installed
-  generate_mok     make the key that modules are signed with
+  mktarball        pack its source and what was built, for other machines
+  ldtarball        take such an archive in
   lint             judge a dkms.conf (dkms lint --help)
+
+Actions on a kernel
+  autoinstall      install every package with AUTOINSTALL that is not there
+  match            install what is installed on --templatekernel KERNEL
+  kernel_postinst  what a new kernel's package calls: autoinstall
+  kernel_preinst   unbuild the packages with AUTOINSTALL
+  kernel_prerm     unbuild every package, before a kernel is removed
+  generate_mok     make the key that modules are signed with
 
 Which package, which kernel
   -m, --module NAME[/VERSION]      -v VERSION
@@ -30,6 +39,9 @@ How
       --no-depmod                  leave depmod to the caller
       --modprobe-on-install        load what the running kernel's devices need
       --symlink-modules            link to the built modules in place of copying them
+      --binaries-only, --source-only   what mktarball packs
+      --archive FILE               what mktarball writes, or ldtarball reads
+      --rpm_safe_upgrade           do not remove what the same rpm transaction has just added
       --directive NAME=VALUE       set a directive after dkms.conf has been read
       --config FILE                the kernel's configuration, when it is not in its headers
       --kernelsourcedir FOLDER     the kernel's headers

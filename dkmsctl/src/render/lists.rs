@@ -1,5 +1,6 @@
 //! `kernels`, `jobs`, `history` and `check`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use dkms_core::bus::{CheckProblem, HistoryRow, JobRow, KernelRow};
@@ -34,12 +35,12 @@ pub(crate) fn kernels(rows: &[KernelRow], look: Look) -> String {
     table(["KERNEL", "PRESENCE", "HEADERS", "FIT", "REASON"], &cells, look)
 }
 
-/// `dkmsctl jobs`.
-pub(crate) fn jobs(rows: &[JobRow], look: Look) -> String {
+/// `dkmsctl jobs`. `reasons`: what status says of the row that a job is at, by its id.
+pub(crate) fn jobs(rows: &[JobRow], reasons: &BTreeMap<u32, String>, look: Look) -> String {
     if rows.is_empty() {
         return "no jobs\n".into();
     }
-    let cells: Vec<[Cell; 6]> = rows
+    let cells: Vec<[Cell; 7]> = rows
         .iter()
         .map(|j| {
             [
@@ -49,10 +50,11 @@ pub(crate) fn jobs(rows: &[JobRow], look: Look) -> String {
                 j.version.as_str().into(),
                 or_dash(&j.kernel).into(),
                 Cell::painted(j.state.as_str(), Paint::of(&j.state)),
+                reasons.get(&j.id).map_or("", String::as_str).into(),
             ]
         })
         .collect();
-    table(["JOB", "OPERATION", "PACKAGE", "VERSION", "KERNEL", "STATE"], &cells, look)
+    table(["JOB", "OPERATION", "PACKAGE", "VERSION", "KERNEL", "STATE", "REASON"], &cells, look)
 }
 
 /// `dkmsctl history`.
@@ -140,11 +142,12 @@ mod tests {
             state: "running".into(),
             object: job_path(7),
         };
-        insta::assert_snapshot!(jobs(&[job], Look::default()), @r"
-        JOB  OPERATION  PACKAGE  VERSION  KERNEL  STATE
-        7    install    r8169    2.2LK    -       running
+        let reasons = BTreeMap::from([(7, "waiting for process 12 (dkms build), which has this build".to_owned())]);
+        insta::assert_snapshot!(jobs(&[job], &reasons, Look::default()), @r"
+        JOB  OPERATION  PACKAGE  VERSION  KERNEL  STATE    REASON
+        7    install    r8169    2.2LK    -       running  waiting for process 12 (dkms build), which has this build
         ");
-        assert_eq!(jobs(&[], Look::default()), "no jobs\n");
+        assert_eq!(jobs(&[], &reasons, Look::default()), "no jobs\n");
     }
 
     #[test]

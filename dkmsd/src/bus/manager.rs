@@ -256,7 +256,7 @@ impl Manager {
         allow(connection, &header, Action::Build, false).await?;
         let kernel = KernelRelease::new(kernel).map_err(|e| BusError::UnknownKernel(e.to_string()))?;
         tracing::info!(dkms_kernel = kernel.as_str(), "a kernel is removed, says its hook");
-        self.context.ask.send(Ask::Hook).await.map_err(stopping)
+        self.context.ask.send(Ask::Soon).await.map_err(stopping)
     }
 
     #[zbus(name = "Rescan")]

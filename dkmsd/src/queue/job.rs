@@ -216,6 +216,8 @@ pub struct Job {
     pub state: State,
     /// What its worker last said it is doing.
     pub phase: Phase,
+    /// For whom it waits, in a sentence (empty: its turn), while somebody else has what it needs next.
+    pub waiting: Option<String>,
     /// How far, from 0 to 1, when that can be guessed.
     pub progress: Option<f64>,
     /// The log of its attempt.
@@ -236,7 +238,7 @@ impl Job {
     pub fn cancelable(&self) -> bool {
         match self.state {
             State::Queued => true,
-            State::Running => !matches!(self.phase, Phase::Installing | Phase::Depmod),
+            State::Running => self.waiting.is_some() || !matches!(self.phase, Phase::Installing | Phase::Depmod),
             State::Canceling | State::Placed(_) | State::Ended(_) => false,
         }
     }

@@ -98,6 +98,7 @@ impl Jobs {
             task,
             state: State::Queued,
             phase: Phase::Waiting,
+            waiting: None,
             progress: None,
             log: None,
             started: None,
@@ -245,6 +246,8 @@ impl Jobs {
             }
             Event::Progress { done } => job.progress = Some(done.clamp(0.0, 1.0)),
             Event::Log { path } => job.log = Some(path.clone()),
+            Event::Waiting { why } => job.waiting = Some(why.clone().unwrap_or_default()),
+            Event::Waited => job.waiting = None,
             Event::Note { .. } | Event::Warning { .. } => return false,
         }
         true
@@ -255,6 +258,7 @@ impl Jobs {
     pub fn worker_ended(&mut self, id: u32, outcome: Outcome) -> Vec<u32> {
         let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
         job.took = job.started.map(|started| started.elapsed());
+        job.waiting = None;
         if job.task.package.is_none() {
             job.task.package.clone_from(&outcome.package);
         }

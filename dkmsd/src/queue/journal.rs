@@ -39,9 +39,15 @@ pub(super) fn log_start(task: &Task) {
 
 pub(super) fn log_event(task: &Task, event: &Event) {
     match event {
-        Event::Note { text } => journal!(info, task, None::<&str>, "{}: {text}", what(task)),
+        Event::Note { text } | Event::Waiting { why: Some(text) } => {
+            journal!(info, task, None::<&str>, "{}: {text}", what(task));
+        }
         Event::Warning { text } => journal!(warn, task, None::<&str>, "{}: {text}", what(task)),
-        Event::Phase { .. } | Event::Progress { .. } | Event::Log { .. } => {}
+        Event::Phase { .. }
+        | Event::Progress { .. }
+        | Event::Log { .. }
+        | Event::Waiting { why: None }
+        | Event::Waited => {}
     }
 }
 

@@ -101,8 +101,10 @@ pub enum Ask {
     JobEnded,
     /// Somebody asked; told when it has been looked and what is due is queued.
     Rescan(Option<oneshot::Sender<()>>),
-    /// A kernel's own hook gave word.
+    /// A kernel's own hook gave word that it is there.
     Hook,
+    /// Something is about to change, as a kernel that its package removes: looked at when all is quiet again.
+    Soon,
     /// Whoever feeds the watchdog wants to know that the loop turns.
     Alive(oneshot::Sender<()>),
 }

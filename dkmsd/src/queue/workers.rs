@@ -164,8 +164,12 @@ async fn told(task: &Task, event: Event, to_coordinator: &mpsc::Sender<Command>)
     if task.operation == Operation::Finish {
         match event {
             Event::Warning { text } => tracing::warn!("{text}"),
-            Event::Note { text } => tracing::info!("{text}"),
-            Event::Phase { .. } | Event::Progress { .. } | Event::Log { .. } => {}
+            Event::Note { text } | Event::Waiting { why: Some(text) } => tracing::info!("{text}"),
+            Event::Phase { .. }
+            | Event::Progress { .. }
+            | Event::Log { .. }
+            | Event::Waiting { why: None }
+            | Event::Waited => {}
         }
         return;
     }

@@ -83,6 +83,7 @@ impl Reconciler {
                         settle.hook(Instant::now());
                         at_once = true;
                     }
+                    Ask::Soon => settle.hint(Instant::now()),
                     Ask::Alive(reply) => drop(reply.send(())),
                 }
                 ask = self.asked.try_recv().ok();

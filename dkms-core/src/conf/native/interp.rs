@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::ast::{AndOr, Arg, Assign, Command, Condition, Join, Kind, List, Pipeline};
+use super::ast::{AndOr, Arg, Assign, Command, Condition, Join, Kind, List, Pipeline, Redirect, RedirectKind, Word};
 use super::builtins;
 use super::operate::matchable;
 use super::vars::Vars;
@@ -207,6 +207,13 @@ impl<'w> Interp<'w> {
     /// `$( … )`.
     pub(super) fn substitute(&mut self, list: &List) -> Certain<String> {
         let said = self.subshell(|shell| {
+            if let Some(path) = only_a_file(list) {
+                let path = shell.text(path)?;
+                let text = shell.file(&path)?;
+                shell.output = text.into_bytes();
+                shell.status = 0;
+                return Ok(Flow::Next);
+            }
             shell.out = Sink::Captured;
             if list.is_empty() {
                 shell.status = 0;
@@ -441,6 +448,20 @@ impl<'w> Interp<'w> {
             Flow::Next | Flow::Return => Ok(Flow::Next),
             Flow::Break(_) | Flow::Continue(_) => Err(Uncertain::new("a loop left from a function")),
         }
+    }
+}
+
+/// The word of `$(< word)`, which stands for the text of that file.
+fn only_a_file(list: &List) -> Option<&Word> {
+    let [AndOr { first: Pipeline { negated: false, commands }, rest }] = &list[..] else { return None };
+    let ([Command { kind: Kind::Simple { assigns, args }, redirects }], true) = (&commands[..], rest.is_empty()) else {
+        return None;
+    };
+    match &redirects[..] {
+        [Redirect { fd: None | Some(0), kind: RedirectKind::In(word) }] if assigns.is_empty() && args.is_empty() => {
+            Some(word)
+        }
+        _ => None,
     }
 }
 

@@ -35,21 +35,11 @@ pub(super) use second::read;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::conf) struct Uncertain {
     why: &'static str,
-    syntax: bool,
 }
 
 impl Uncertain {
     fn new(why: &'static str) -> Self {
-        Self { why, syntax: false }
-    }
-
-    /// The text may mean something else than was tried.
-    fn syntax(why: &'static str) -> Self {
-        Self { why, syntax: true }
-    }
-
-    fn is_syntax(&self) -> bool {
-        self.syntax
+        Self { why }
     }
 }
 

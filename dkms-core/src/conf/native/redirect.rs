@@ -44,12 +44,7 @@ impl Interp<'_> {
                 }
                 (RedirectKind::In(word), None | Some(0)) => {
                     let path = self.text(word)?;
-                    self.input = Some(if path == "/dev/null" {
-                        String::new()
-                    } else {
-                        let file = self.world.read(&path)?;
-                        file.ok_or_else(|| Uncertain::new("a file that is not there to be read"))?
-                    });
+                    self.input = Some(self.file(&path)?);
                     reads = true;
                 }
                 _ => return Err(Uncertain::new("a rare redirection")),
@@ -61,5 +56,12 @@ impl Interp<'_> {
             self.input = kept.2;
         }
         Ok(flow)
+    }
+    /// What `< path` reads.
+    pub(super) fn file(&self, path: &str) -> Certain<String> {
+        if path == "/dev/null" {
+            return Ok(String::new());
+        }
+        self.world.read(path)?.ok_or_else(|| Uncertain::new("a file that is not there to be read"))
     }
 }

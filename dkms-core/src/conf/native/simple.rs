@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::ast::{Arg, Assign, AssignValue, Command, Kind, Part, Redirect, RedirectKind, Word};
 use super::parse::{Parser, Pending};
+use super::word::Mode;
 use super::{Certain, Uncertain};
 
 impl Parser<'_> {
@@ -72,14 +73,7 @@ impl Parser<'_> {
         let mut index = None;
         if self.peek() == Some(b'[') {
             self.at += 1;
-            match self.subscript() {
-                Ok(word) => index = Some(word),
-                Err(why) if why.is_syntax() => {
-                    self.at = start;
-                    return Ok(None);
-                }
-                Err(why) => return Err(why),
-            }
+            index = Some(self.place()?);
         }
         let append = self.eat("+=");
         if !append && !self.eat("=") {
@@ -97,6 +91,15 @@ impl Parser<'_> {
         Ok(Some(Assign { name, index, append, value }))
     }
 
+    /// What follows `[` where an assignment may be meant, up to its `]`: a subscript, or one in double quotes.
+    fn place(&mut self) -> Certain<Word> {
+        if !self.eat("\"") {
+            return self.subscript();
+        }
+        let parts = self.scan(Mode::Double, &mut |p| p.peek() == Some(b'"'))?;
+        if self.eat("\"]") { Ok(Word(vec![Part::Double(parts)])) } else { Err(Uncertain::new("a strange subscript")) }
+    }
+
     fn elements(&mut self) -> Certain<Vec<(Option<Word>, Word)>> {
         let mut elements = Vec::new();
         loop {
@@ -111,9 +114,8 @@ impl Parser<'_> {
             }
             let start = self.at;
             if self.eat("[") {
-                if let Ok(index) = self.subscript()
-                    && self.eat("=")
-                {
+                let index = self.place()?;
+                if self.eat("=") {
                     elements.push((Some(index), self.word_or_empty()?));
                     continue;
                 }

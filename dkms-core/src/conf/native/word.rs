@@ -142,7 +142,7 @@ impl Parser<'_> {
             Some(b']' | b'\n') => true,
             _ => false,
         })?;
-        if self.eat("]") && !parts.is_empty() { Ok(Word(parts)) } else { Err(Uncertain::syntax("a subscript")) }
+        if self.eat("]") && !parts.is_empty() { Ok(Word(parts)) } else { Err(Uncertain::new("a subscript")) }
     }
 
     pub(super) fn scan(&mut self, mode: Mode, stop: &mut dyn FnMut(&Self) -> bool) -> Certain<Vec<Part>> {
@@ -184,7 +184,7 @@ impl Parser<'_> {
                     }
                     out.part(Part::Double(parts))?;
                 }
-                b'"' | b'\'' if mode == Mode::Arithmetic => return Err(Uncertain::syntax("quotes in arithmetic")),
+                b'"' | b'\'' if mode == Mode::Arithmetic => return Err(Uncertain::new("quotes in arithmetic")),
                 b'$' => self.dollar(mode, &mut out)?,
                 b'`' => {
                     let list = self.backquote(mode)?;
@@ -231,7 +231,7 @@ impl Parser<'_> {
                 _ => false,
             };
             if mode == Mode::Arithmetic {
-                return Err(Uncertain::syntax("a backslash in arithmetic"));
+                return Err(Uncertain::new("a backslash in arithmetic"));
             }
             if !escapes {
                 out.push(b"\\", true)?;

@@ -11,7 +11,7 @@ const MAX_MODULES: u32 = 4096;
 
 impl Check<'_> {
     /// Every module, by index. The highest index of the four directives decides how many there are.
-    pub(super) fn modules(&mut self, package: &PackageId) -> Vec<ModuleRecipe> {
+    pub(super) fn modules(&mut self, package: &PackageId) -> Vec<(u32, ModuleRecipe)> {
         let highest = ["BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"]
             .into_iter()
             .filter_map(|name| self.values.elements(name).last().map(|(i, _)| (i, name)))
@@ -29,7 +29,7 @@ impl Check<'_> {
         }
         let modules = (0..=highest).filter_map(|i| self.module(package, i, highest == 0)).collect::<Vec<_>>();
         self.duplicates(&modules);
-        modules.into_iter().map(|(_, module)| module).collect()
+        modules
     }
 
     fn module(&mut self, package: &PackageId, i: u32, single: bool) -> Option<(u32, ModuleRecipe)> {
@@ -116,6 +116,8 @@ impl Check<'_> {
         }
     }
 
+    /// Two modules may have one built name when they lie apart, and never one installed name: the distribution's folder
+    /// takes them all.
     fn duplicates(&mut self, modules: &[(u32, ModuleRecipe)]) {
         let mut built = HashMap::new();
         let mut dest = HashMap::new();
@@ -125,9 +127,9 @@ impl Check<'_> {
                     "BUILT_MODULE_NAME[{i}]=\"{}\" names the same module as index {first}; leave one out",
                     m.built_name
                 ));
-            } else if let Some(first) = dest.insert((&m.dest_location, &m.dest_name), i) {
+            } else if let Some(first) = dest.insert(&m.dest_name, i) {
                 self.problems.push(format!(
-                    "DEST_MODULE_NAME[{i}]=\"{}\" would overwrite that of index {first}; name or place it otherwise",
+                    "DEST_MODULE_NAME[{i}]=\"{}\" would overwrite that of index {first}; write another name",
                     m.dest_name
                 ));
             }

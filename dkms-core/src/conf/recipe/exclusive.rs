@@ -8,17 +8,19 @@ impl Check<'_> {
     /// Marks the modules that are not for this kernel, and says why when none is left.
     pub(super) fn exclusions(
         &mut self,
-        mut modules: Vec<ModuleRecipe>,
+        modules: Vec<(u32, ModuleRecipe)>,
         obsolete_by: Option<&str>,
     ) -> (Vec<ModuleRecipe>, Option<String>) {
         let all = self.excluded_at(0, obsolete_by);
-        for (i, module) in modules.iter_mut().enumerate() {
-            module.exclusion = match (&all, u32::try_from(i)) {
+        let judge = |(i, mut module): (u32, ModuleRecipe)| {
+            module.exclusion = match (&all, i) {
                 (Some(reason), _) => Some(reason.clone()),
-                (None, Ok(i)) if i > 0 => self.excluded_at(i, None),
-                _ => None,
+                (None, 1..) => self.excluded_at(i, None),
+                (None, 0) => None,
             };
-        }
+            module
+        };
+        let modules: Vec<_> = modules.into_iter().map(judge).collect();
         let none_left = !modules.is_empty() && modules.iter().all(|m| m.exclusion.is_some());
         let exclusion = all.or_else(|| modules.first().and_then(|m| m.exclusion.clone()).filter(|_| none_left));
         (modules, exclusion)

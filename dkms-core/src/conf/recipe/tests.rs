@@ -125,6 +125,7 @@ fn strip_of_index_0_is_the_default_of_the_rest() {
 #[case(&[("BUILT_MODULE_LOCATION[0]", "../../etc")], "leaves the build folder")]
 #[case(&[("BUILT_MODULE_NAME[1]", "hello"), ("DEST_MODULE_LOCATION[1]", "/extra")], "same module")]
 #[case(&[("BUILT_MODULE_NAME[1]", "x"), ("DEST_MODULE_NAME[1]", "hello"), ("DEST_MODULE_LOCATION[1]", "/extra/")], "overwrite")]
+#[case(&[("BUILT_MODULE_NAME[1]", "hello"), ("BUILT_MODULE_LOCATION[1]", "x"), ("DEST_MODULE_LOCATION[1]", "/kernel")], "DEST_MODULE_NAME[1]")]
 #[case(&[("AUTOINSTALL", "y")], "neither yes nor no")]
 #[case(&[("BUILD_EXCLUSIVE_KERNEL", "(6")], "BUILD_EXCLUSIVE_KERNEL[0]")]
 #[case(&[("PATCH[0]", "a"), ("PATCH_MATCH[0]", "*")], "PATCH_MATCH[0]")]
@@ -142,6 +143,20 @@ fn lenient_reads_around_a_broken_rule() {
         recipe_for("6.1.0-56-amd64", "", false, &[("AUTOINSTALL", "y"), ("BUILT_MODULE_NAME[0]", "hello.ko")]).unwrap();
     assert_eq!(r.modules[0].built_name.as_str(), "hello");
     assert_eq!(r.warnings.len(), 2, "{:?}", r.warnings);
+}
+
+#[test]
+fn lenient_keeps_each_module_with_its_own_index() {
+    // Index 1 has no name and is left out; what index 2 says is about index 2.
+    let more = [
+        ("BUILT_MODULE_NAME[2]", "two"),
+        ("DEST_MODULE_LOCATION[1]", "/extra"),
+        ("DEST_MODULE_LOCATION[2]", "/extra"),
+        ("BUILD_EXCLUSIVE_KERNEL[2]", "^5"),
+    ];
+    let r = recipe_for("6.1.0-56-amd64", "", false, &more).unwrap();
+    assert_eq!(r.wanted().map(|m| m.built_name.as_str()).collect::<Vec<_>>(), ["hello"]);
+    assert!(r.modules[1].exclusion.as_deref().unwrap().contains("BUILD_EXCLUSIVE_KERNEL[2]"));
 }
 
 #[rstest]

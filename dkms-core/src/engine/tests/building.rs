@@ -199,7 +199,7 @@ struct Starter {
 
 impl Sink for Starter {
     fn emit(&mut self, event: Event) {
-        if matches!(&event, Event::Note { text } if text.starts_with("waiting for")) && !self.waited {
+        if matches!(&event, Event::Waiting { why: Some(why) } if why.starts_with("waiting for")) && !self.waited {
             self.waited = true;
             fs::write(&self.go, "go").unwrap();
         }

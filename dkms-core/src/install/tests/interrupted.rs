@@ -34,7 +34,7 @@ fn an_install_that_stops_anywhere_is_undone_or_finished(
                 break;
             }
         }
-        let pending = pending(&world.layout, &package.name, &world.kernel).unwrap();
+        let pending = under_way(&world.layout, &package.name, &world.kernel).unwrap();
         if pending.is_some() {
             assert_eq!(recovered, Some(RecoverAction::AwaitsDepmod), "stopped before change {n}");
             depmod::run(&world.layout, &world.kernel.release).unwrap();

@@ -78,6 +78,26 @@ fn an_original_of_unknown_origin_is_not_thrown_away() {
     assert!(kept.exists());
 }
 
+/// The kernel's package lists its modules; DEST_MODULE_LOCATION is but the author's guess.
+#[rstest]
+#[case::same_suffix("r8169.ko")]
+#[case::another_suffix("r8169.ko.xz")]
+fn an_original_of_unknown_origin_goes_where_the_kernels_package_has_it(#[case] listed: &str) {
+    let mut world = World::new();
+    world.location = "/kernel/elsewhere".to_owned();
+    let order = format!("kernel/net/xr8169.ko\n{REALTEK}/{listed}\nkernel/lib/r8169/x.ko\n");
+    fs::write(world.folder().join("modules.order"), order).unwrap();
+    let package = world.built("1", &[("r8169.ko", OURS)]);
+    let before = world.snapshot();
+    world.install("1", &["r8169"]);
+    fs::remove_file(world.layout.manifest(&package, &world.kernel)).unwrap();
+    fs::remove_file(world.layout.originals_dir(&package.name, &world.kernel).join("r8169.ko.origin")).unwrap();
+    let recipe = world.recipe("1", &["r8169"]);
+    let done = withdraw(&world.layout, &package, &world.kernel, Some(&recipe), world.modules_folder).unwrap();
+    assert_eq!(done.kept, []);
+    same(&world.snapshot(), &before, "afterwards");
+}
+
 #[test]
 fn another_version_is_not_withdrawn() {
     let (world, _, modules) = case(Case::Upgrade);
