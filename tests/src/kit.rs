@@ -26,7 +26,6 @@ impl Kit {
         let machine = Machine::start(name);
         machine.carry_checkout();
         machine.sh("/opt/dkmsd/systemd/install.sh --bin-dir /opt/dkmsd/bin --no-start");
-        machine.put_dkms();
         let [kernel, older] = machine.two_kernels("cloud-amd64");
         machine.apt_install(&[&format!("linux-headers-{kernel}"), &format!("linux-headers-{older}")]);
         let preamble =
@@ -160,15 +159,7 @@ impl Case {
 }
 
 impl Machine {
-    /// Puts the drop-in alone into its place.
-    ///
-    /// # Panics
-    /// When it cannot be copied.
-    pub fn put_dkms(&self) {
-        self.put("/usr/sbin/dkms");
-    }
-
-    /// Puts a copy of the drop-in somewhere else.
+    /// Puts a copy of the drop-in somewhere, without install.sh.
     ///
     /// # Panics
     /// When it cannot be copied.

@@ -1,6 +1,6 @@
 //! Where nothing runs: a plain chroot without /proc, bus or daemon, and an image that is worked on from outside.
 
-use dkmsd_tests::{Image, Machine, checkout, programs_folder};
+use dkmsd_tests::{Image, Machine, checkout};
 
 /// A machine whose kernel is not the image's, with the image below `/srv/image`.
 struct Beside {
@@ -18,8 +18,8 @@ impl Beside {
         image.sh(&format!(
             "{{ apt-get update -q && apt-get install -qy linux-headers-{kernel} linux-headers-{older}; }} > /dev/null"
         ));
-        machine.copy(&programs_folder().join("dkms"), "/usr/sbin/dkms");
-        machine.copy(&programs_folder().join("dkms"), "/srv/image/usr/sbin/dkms");
+        machine.put("/usr/sbin/dkms");
+        machine.put("/srv/image/usr/sbin/dkms");
         Self { machine, _image: image, kernel, older }
     }
 

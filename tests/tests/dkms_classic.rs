@@ -24,7 +24,7 @@ fn machine_with(name: &str, bring: impl FnOnce(&Machine)) -> (Machine, String) {
     machine.sh(&format!(
         "apt-get update -q > /dev/null; cd /var/cache/apt/archives
          apt-get download -q dkms linux-image-{kernel}; dpkg -x dkms_*.deb /opt/classic
-         dpkg -x linux-image-{kernel}_*.deb /; depmod -a {kernel}"
+         dpkg --fsys-tarfile linux-image-{kernel}_*.deb | tar -C / --keep-directory-symlink -x; depmod -a {kernel}"
     ));
     machine.apt_install(&[&format!("linux-headers-{kernel}")]);
     bring(&machine);

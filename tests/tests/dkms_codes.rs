@@ -88,6 +88,10 @@ const INSTALLED: &str = "pkg t-one 1.0; dkms install t-one/1.0 -k $K";
 const INSTALLED_FILE: &str = "test -e /lib/modules/$K/updates/dkms/tiny.ko";
 const BROKEN: &str = "pkg t-one 1.0; dkms install t-one/1.0 -k $K; rm -r /usr/src/t-one-1.0";
 
+/// What is installed cannot be taken away.
+const FIXED: &str = "pkg t-one 1.0; dkms install t-one/1.0 -k $K; cd /lib/modules
+     mount --bind $K $K; mount -o remount,bind,ro $K";
+
 /// Done, or nothing to do.
 const DONE: &[Case] = &[
     case(0, "dkms"),
@@ -207,10 +211,14 @@ const DONE: &[Case] = &[
             "for k in $KERNELS; do [[ $(modinfo -F vermagic /lib/modules/$k/updates/dkms/tiny.ko) == \"$k \"* ]]; done
              test -e /var/lib/dkms/t-one/1.0/$K/$A/module/Module.symvers || true",
         ),
-    // The same rpm replaces a package by itself: what it has just added is not removed; anybody else's word is.
-    case(0, "bash -c 'dkms add t-one/1.0 --rpm_safe_upgrade; true'; bash -c 'dkms remove t-one/1.0 --all --rpm_safe_upgrade; exit'")
+    // One process, as rpm is one, runs the scripts of the new package, then those of the old: what it has just added is
+    // not removed. Anybody else's word is.
+    case(0, "perl -e 'system(\"sh\", \"-c\", \"dkms $_ --rpm_safe_upgrade; exit\") for \"add t-one/1.0\", \"remove t-one/1.0 --all\"; exit $? >> 8'")
         .given(ONE)
         .after("test -d /var/lib/dkms/t-one/1.0/source/"),
+    case(0, "dkms remove t-one/1.0 --all --rpm_safe_upgrade")
+        .given("pkg t-one 1.0; perl -e 'system(\"dkms add t-one/1.0 --rpm_safe_upgrade\")'")
+        .after("! test -e /var/lib/dkms/t-one"),
     case(0, "dkms remove t-one/1.0 --all --rpm_safe_upgrade").given(ADDED).after("! test -e /var/lib/dkms/t-one"),
 ];
 
@@ -340,8 +348,9 @@ const FAILED: &[Case] = &[
     case(21, "dkms install t-one/1.0 -k 9.9.9-none").given(ONE).err(&["9.9.9-none"]),
     // Without -k: the running kernel, whose headers no container has.
     case(21, "dkms build t-one/1.0 > said 2>&1 || { code=$?; cat said >&2; exit $code; }").given(ADDED).after("grep -F \"$(uname -r)\" said"),
-    case(0, "dkms build t-one/1.0 -k 9.9.9-none --kernelsourcedir /lib/modules/$K/build")
-        .given("pkg t-one 1.0 \"MAKE[0]='cp ready/$K/tiny.ko .'\""),
+    case(0, "dkms build t-one/1.0 -k $K --kernelsourcedir $PWD/build; code=$?; mv build /lib/modules/$K; exit $code")
+        .given("pkg t-one 1.0; mv /lib/modules/$K/build .")
+        .after("test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko"),
     case(77, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0 BUILD_EXCLUSIVE_ARCH=sparc").err(&["BUILD_EXCLUSIVE_ARCH"]),
     case(77, "dkms build --force t-one/1.0 -k $K").given("pkg t-one 1.0 BUILD_EXCLUSIVE_KERNEL='^5'").err(&["BUILD_EXCLUSIVE_KERNEL"]),
     case(77, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0 BUILD_EXCLUSIVE_CONFIG='CONFIG_NO_SUCH_THING'").err(&["CONFIG_NO_SUCH_THING"]),
@@ -451,7 +460,11 @@ t-two/1.0, $OLD, x86_64: installed\"; ! test -e /lib/modules/$K/updates; test -e
     case(0, "mv /lib/modules/$K/build /lib/modules/$K/source .; dkms kernel_prerm -k $K; code=$?; test -e /lib/modules/$K && code=99; mkdir -p /lib/modules/$K; mv build source /lib/modules/$K; exit $code")
         .given(INSTALLED)
         .after("test \"$(dkms status)\" = 't-one/1.0: added'"),
-    case(14, "dkms kernel_prerm -k $K").given(BROKEN).err(&["t-one/1.0"]),
+    // Its source is missing, and the kernel goes all the same.
+    case(0, "dkms kernel_prerm -k $K").given(BROKEN).after("! test -e /lib/modules/$K/updates"),
+    case(0, "dkms kernel_preinst -k $K").given(BROKEN).err(&["t-one/1.0"]).after(INSTALLED_FILE),
+    case(14, "dkms kernel_prerm -k $K; code=$?; umount /lib/modules/$K; exit $code").given(FIXED).err(&["t-one/1.0"]),
+    case(14, "dkms kernel_preinst -k $K; code=$?; umount /lib/modules/$K; exit $code").given(FIXED).err(&["t-one/1.0"]),
 ];
 
 /// Archives that one tool makes and the other takes.

@@ -11,7 +11,6 @@ const PACKAGES: [&str; 8] = ["eins", "zwei", "drei", "vier", "fuenf", "sechs", "
 #[test]
 fn two_autoinstalls_and_the_daemon_build_each_module_once() {
     let machine = Machine::with_dkmsd("together");
-    machine.put_dkms();
     machine.sh("systemctl stop dkmsd");
     let kernel = machine.offered_kernels("6.1", "cloud-amd64").remove(0);
     machine.apt_install(&[&format!("linux-headers-{kernel}")]);
