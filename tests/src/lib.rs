@@ -5,9 +5,12 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
 
 mod bus;
+mod debs;
 mod follow;
 mod gate;
 mod history;
+mod image;
+mod kit;
 mod machine;
 mod programs;
 mod signals;
@@ -17,6 +20,8 @@ mod wait;
 pub use bus::Refusal;
 pub use gate::Gate;
 pub use history::Finished;
+pub use image::Image;
+pub use kit::{Case, Kit};
 pub use machine::{Answer, Machine};
 pub use programs::folder as programs_folder;
 pub use signals::{Listener, Signal};

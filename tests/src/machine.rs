@@ -41,10 +41,20 @@ impl Machine {
     /// When it does not come up.
     #[must_use]
     pub fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    /// As [`Machine::start`], with options of systemd-nspawn.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_with(name: &str, options: &[&str]) -> Self {
         // A run that is interrupted ends its machines by the name it gave them.
         let run = std::env::var("DKMSD_TEST_RUN").unwrap_or_else(|_| "x".to_owned());
         let machine = Self { name: format!("{name}-{run}-{}", std::process::id()) };
-        let answer = Answer::from(script().args(["start", &machine.name]).output().expect("machine.sh runs"));
+        let answer =
+            Answer::from(script().args(["start", &machine.name]).args(options).output().expect("machine.sh runs"));
         assert_eq!(answer.code, 0, "machine {name} does not start: {}", answer.stderr);
         machine
     }
