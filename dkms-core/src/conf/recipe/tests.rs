@@ -127,8 +127,6 @@ fn strip_of_index_0_is_the_default_of_the_rest() {
 #[case(&[("BUILT_MODULE_NAME[1]", "x"), ("DEST_MODULE_NAME[1]", "hello"), ("DEST_MODULE_LOCATION[1]", "/extra/")], "overwrite")]
 #[case(&[("BUILT_MODULE_NAME[1]", "hello"), ("BUILT_MODULE_LOCATION[1]", "x"), ("DEST_MODULE_LOCATION[1]", "/kernel")], "DEST_MODULE_NAME[1]")]
 #[case(&[("AUTOINSTALL", "y")], "neither yes nor no")]
-#[case(&[("BUILD_EXCLUSIVE_KERNEL", "(6")], "BUILD_EXCLUSIVE_KERNEL[0]")]
-#[case(&[("PATCH[0]", "a"), ("PATCH_MATCH[0]", "*")], "PATCH_MATCH[0]")]
 #[case(&[("BUILT_MODULE_NAME[4294967295]", "x")], "more than 4096")]
 #[case(&[("PACKAGE_NAME", "a/b")], "slash")]
 fn strict_names_what_is_broken(#[case] more: &[(&str, &str)], #[case] wanted: &str) {
@@ -272,4 +270,13 @@ fn an_error_names_file_directive_index_and_what_to_write() {
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
+}
+
+#[rstest]
+#[case("BUILD_EXCLUSIVE_KERNEL", true)]
+#[case("PATCH_MATCH[0]", false)]
+fn a_pattern_that_is_none_matches_nothing_and_is_told(#[case] directive: &'static str, #[case] excluded: bool) {
+    let r = recipe(&[("PATCH[0]", "a"), (directive, "(6")]);
+    assert_eq!((r.exclusion.is_some(), r.patches.is_empty()), (excluded, !excluded));
+    assert!(r.warnings.iter().any(|w| w.contains(directive) && w.contains("grep -E")), "{:?}", r.warnings);
 }
