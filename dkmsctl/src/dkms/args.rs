@@ -339,7 +339,10 @@ fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) {
         args.archive = Some(word);
     } else if found == Found::Nothing && text.contains('/') && !text.starts_with('/') && !text.starts_with('.') {
         package(args, &text);
-    } else if args.action == Some(Action::Match) && found == Found::Nothing && args.name.is_none() {
+    } else if matches!(args.action, Some(Action::Match | Action::Status))
+        && found == Found::Nothing
+        && args.name.is_none()
+    {
         args.name = Some(text.into_owned());
     } else {
         let why = if found == Found::Folder {
@@ -398,7 +401,8 @@ mod tests {
     #[case("install --module a -v1 --kernelver 6.1/x86_64 -k 6.2", "install a 1 6.1 6.2 arch x86_64")]
     #[case("install a/2 -k 6.1 -k 6.2 -a x -a y", "install a 2 6.1 6.2 arch x arch y")]
     #[case("match a --templatekernel 6.1 -k 6.2", "match a 6.2")]
-    #[case("status nonsense", "status")]
+    #[case("status a", "status a")]
+    #[case("build nonsense", "build")]
     #[case("nonsense", "")]
     fn words_come_in_any_order(#[case] line: &str, #[case] wanted: &str) {
         assert_eq!(shown(line), wanted);

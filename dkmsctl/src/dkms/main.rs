@@ -17,7 +17,7 @@ mod terminal;
 mod usage;
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -90,6 +90,7 @@ fn trace(args: &Args) {
         .with_max_level(level)
         .with_writer(io::stderr)
         .without_time()
+        .with_ansi(io::stderr().is_terminal())
         .with_target(args.debug)
         .init();
 }
