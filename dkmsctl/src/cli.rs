@@ -261,12 +261,13 @@ mod tests {
         let grammar = complete::Grammar::of_program(Cli::command());
         let mut program = Cli::command();
         program.build();
-        for command in program.get_subcommands() {
+        for command in program.get_subcommands().filter(|command| !command.is_hide_set()) {
             let name = command.get_name();
             assert!(PAGE.contains(&format!("\n.It Cm {name}\n")), "dkmsctl(1) does not explain {name}");
             assert!(grammar.actions.iter().any(|a| a.word == name && !a.help.is_empty()), "{name} is not completed");
         }
-        let options = program.get_subcommands().chain([&program]).flat_map(clap::Command::get_arguments);
+        let shown = program.get_subcommands().filter(|command| !command.is_hide_set());
+        let options = shown.chain([&program]).flat_map(clap::Command::get_arguments);
         for option in options.filter(|a| !a.is_hide_set()) {
             if let Some(long) = option.get_long() {
                 let item = |line: &str| line.starts_with(".It") && line.split(' ').any(|w| w == format!("-{long}"));

@@ -3,6 +3,11 @@
 use dkmsd_tests::Machine;
 
 const INSTALL: &str = "/opt/dkmsd/systemd/install.sh --bin-dir /opt/dkmsd/bin";
+/// What packages and kernels call is there.
+const DROP_IN: &str =
+    "test -x /usr/sbin/dkms -a -x /usr/lib/dkms/common.postinst -a -x /usr/lib/dkms/dkms_autoinstaller \
+     -a -x /usr/lib/kernel/install.d/40-dkms.install &&
+     for when in preinst postinst prerm header_postinst; do test -x /etc/kernel/$when.d/dkms || exit 1; done";
 const SAMPLE: &str = "find /lib/modules/ -name 'hello_dkmsd.ko*'";
 
 /// Installs, upgrades in place, shows the sample driver twice, takes it away and uninstalls.
@@ -10,6 +15,8 @@ fn all_of_it(machine: &Machine, is_running: &str) {
     let first = machine.sh(&format!("{INSTALL} 2>&1"));
     assert!(first.contains("dkmsd runs"), "{first}");
     machine.sh(is_running);
+    machine.sh(DROP_IN);
+    assert_eq!(machine.sh("dkms --version"), "dkms-3.4.3");
     machine.sh("echo '# mine' >> /etc/dkms/dkmsd.toml");
 
     let demo = machine.sh(&format!("{INSTALL} --demo 2>&1"));
@@ -25,8 +32,8 @@ fn all_of_it(machine: &Machine, is_running: &str) {
     machine.sh(&format!("{INSTALL} --uninstall 2>&1"));
     machine.sh(&format!("! ({is_running})"));
     machine.sh("! pgrep -x dkmsd");
-    let left = machine.sh("find /usr /etc -name '*dkmsd*' ! -path '/usr/src/*' ! -path '/usr/lib/modules/*'");
-    assert_eq!(left, "/etc/dkms/dkmsd.toml", "settings that somebody changed stay, nothing else does");
+    let left = machine.sh("find /usr /etc -name '*dkms*' ! -path '/usr/src/*' ! -path '/usr/lib/modules/*' | sort");
+    assert_eq!(left, "/etc/dkms\n/etc/dkms/dkmsd.toml", "settings that somebody changed stay, nothing else does");
     machine.sh("grep -q '# mine' /etc/dkms/dkmsd.toml");
     machine.sh(&format!("{SAMPLE} | grep ."));
 }
@@ -69,7 +76,15 @@ fn beside_the_distributions_dkms() {
     let said = machine.sh(&format!("{INSTALL} 2>&1"));
     let warning = said.lines().find(|line| line.contains("dkms package") || line.contains("package dkms"));
     assert!(warning.is_some(), "{said}");
-    machine.sh("systemctl --quiet is-active dkmsd");
-    machine.sh(&format!("{INSTALL} --uninstall 2>&1"));
     assert_eq!(machine.sh(files), before, "its files are left alone");
+    machine.sh("! test -e /usr/lib/dkms/kernel-hook && systemctl --quiet is-active dkmsd");
+    machine.sh(&format!("{INSTALL} --uninstall 2>&1"));
+    assert_eq!(machine.sh(files), before, "by the uninstallation, too");
+
+    // As the warning says: without that package, its place is ours.
+    machine.sh("apt-get remove -qy dkms 2>&1");
+    let said = machine.sh(&format!("{INSTALL} 2>&1"));
+    assert!(!said.contains("package dkms"), "{said}");
+    machine.sh(DROP_IN);
+    assert_eq!(machine.sh("dkms --version"), "dkms-3.4.3");
 }

@@ -15,11 +15,8 @@ fn prepared(name: &str) -> (Machine, Vec<String>) {
     // Made in every postinst, and nobody boots it here.
     machine.sh("echo 'update_initramfs=no' > /etc/initramfs-tools/update-initramfs.conf");
     machine.sh(&format!(
-        "cat > /etc/kernel/postinst.d/initramfs-of-the-test <<'END'
-#!/bin/sh
-modinfo -k $1 -F filename hello_dkmsd > {FOUND}-$1 2> /dev/null
-exit 0
-END
+        "printf '%s\n' '#!/bin/sh' 'modinfo -k $1 -F filename hello_dkmsd > {FOUND}-$1 2> /dev/null' 'exit 0' \
+             > /etc/kernel/postinst.d/initramfs-of-the-test
          chmod +x /etc/kernel/postinst.d/initramfs-of-the-test"
     ));
     for kernel in &kernels {
@@ -104,7 +101,8 @@ fn headers_that_are_unpacked_after_their_kernel_deadlock_nothing() {
 #!/usr/bin/perl
 use Fcntl;
 open(my $lock, '>>', '/var/lib/dpkg/lock-frontend') or die;
-fcntl($lock, F_SETLK, pack('s s x4 q q i x4', F_WRLCK, 0, 0, 0, 0)) or die \"locked: $!\";
+my $whole = pack('s s x4 q q i x4', F_WRLCK, 0, 0, 0, 0);
+fcntl($lock, F_SETLK, $whole) or die \"locked: $!\";
 $ENV{DPKG_FRONTEND_LOCKED} = 1;
 exit(system('bash', '-c', $ARGV[0]) >> 8);
 END
@@ -126,4 +124,34 @@ END
     machine.rescan();
     assert_eq!(machine.installs("hello-dkmsd"), ["done"], "the other one was built by the hook");
     assert_eq!(machine.row("hello-dkmsd", without).state, "installed");
+}
+
+/// systemd's kernel-install comes by another way than Debian's packages; a chroot may share the host's /run.
+#[test]
+fn kernel_install_and_a_chroot_that_shares_run() {
+    let machine = Machine::with_dkmsd("hooks-ways");
+    let kernel = machine.offered_kernels("6.1", "cloud-amd64").remove(0);
+    machine.apt_install(&[&format!("linux-headers-{kernel}")]);
+    machine.sh("touch /etc/dkms/no-autoinstall");
+    machine.drop_fixture("hello-dkmsd-1.0");
+    machine.sh("dkms add hello-dkmsd/1.0 && rm /etc/dkms/no-autoinstall && systemctl stop dkmsd");
+    let plugin = "/usr/lib/kernel/install.d/40-dkms.install";
+    let link = format!("/var/lib/dkms/hello-dkmsd/kernel-{kernel}-x86_64");
+    machine.sh(&format!("{plugin} add {kernel} /boot/x && test -L {link}"));
+    machine.sh(&format!("{plugin} remove {kernel} /boot/x && ! test -e {link}"));
+    machine.sh(&format!("{plugin} inspect {kernel} && ! test -e {link}"));
+
+    machine.sh("systemctl start dkmsd");
+    machine.sh(&format!("dkmsctl kernel-added {kernel} --wait 120"));
+    assert_eq!(machine.row("hello-dkmsd", &kernel).state, "installed", "what a kernel's removal took away is not held");
+    let told = || machine.sh("journalctl -u dkmsd -o cat --no-pager | grep -c 'a kernel was added, says its hook'");
+    let before = told();
+    machine.sh(
+        "mkdir /srv/other && mount -t tmpfs tmpfs /srv/other && cd /srv/other && mkdir usr etc run proc dev sys var
+         for folder in usr etc run proc dev var; do mount --bind /$folder $folder; done
+         for folder in bin sbin lib lib64; do ln -s usr/$folder $folder; done",
+    );
+    let in_chroot = machine.try_sh(&format!("chroot /srv/other dkmsctl kernel-added {kernel} --wait 120"));
+    assert_eq!(in_chroot.code, 3, "that daemon is another root's: {in_chroot:?}");
+    assert_eq!(told(), before);
 }

@@ -1,6 +1,6 @@
 //! `dkms` and the daemon on one tree: each sees what the other did, and nothing is done twice.
 
-use std::process::{Child, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use dkmsd_tests::{Gate, Listener, Machine};
@@ -16,10 +16,11 @@ fn machine(name: &str) -> (Machine, String) {
     (machine, kernel)
 }
 
-/// Runs `dkms` inside, beside the test; its process id there is in /run/dkms.pid.
-fn beside(machine: &Machine, arguments: &str) -> Child {
+/// Runs `dkms` inside, to be started beside the test; its process id there is in /run/dkms.pid.
+fn beside(machine: &Machine, arguments: &str) -> Command {
     let mut command = machine.command(&format!("echo $$ > /run/dkms.pid && exec dkms {arguments} > /srv/said 2>&1"));
-    command.stdin(Stdio::null()).spawn().expect("machine.sh runs")
+    command.stdin(Stdio::null());
+    command
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn a_build_that_dkms_is_at_is_waited_for_and_not_begun_again() {
     machine.sh("systemctl stop dkmsd");
     machine.drop_slow("slow-a");
     let gate = Gate::of_builds(&machine);
-    let mut dkms = beside(&machine, &format!("install slow-a/1.0 -k {kernel}"));
+    let mut dkms = beside(&machine, &format!("install slow-a/1.0 -k {kernel}")).spawn().unwrap();
     assert_eq!(gate.arrivals(1), ["slow-a"]);
 
     machine.sh("systemctl start dkmsd");
@@ -79,10 +80,10 @@ fn a_build_that_dkms_is_at_is_waited_for_and_not_begun_again() {
         assert!(said.contains(&format!("process {pid} (")) && said.contains("install slow-a/1.0"), "{said}");
     }
     gate.let_go();
-    assert!(dkms.wait().expect("it ends").success(), "{}", machine.sh("cat /srv/said"));
+    assert!(dkms.wait().unwrap().success(), "{}", machine.sh("cat /srv/said"));
     machine.wait_installed(&kernel, &["slow-a"], LIMIT);
     machine.wait_until("the daemon's job is over", "dkmsctl jobs | grep -qx 'no jobs'", SOON);
-    assert_eq!(machine.installs("slow-a"), ["skipped"], "there was nothing left to do");
+    assert_eq!(machine.installs("slow-a").len(), 1, "a depmod may have been left to do, no more");
     assert_eq!(machine.sh("ls /var/lib/dkmsd/logs/slow-a/1.0/* | wc -l"), "1", "one build");
 }
 
@@ -92,13 +93,13 @@ fn a_dkms_that_is_killed_leaves_its_lock_and_its_work_to_the_daemon() {
     machine.sh("systemctl stop dkmsd");
     machine.drop_slow("slow-a");
     let gate = Gate::of_builds(&machine);
-    let mut dkms = beside(&machine, &format!("install slow-a/1.0 -k {kernel}"));
+    let mut dkms = beside(&machine, &format!("install slow-a/1.0 -k {kernel}")).spawn().unwrap();
     assert_eq!(gate.arrivals(1), ["slow-a"]);
     machine.sh("systemctl start dkmsd");
     machine
         .wait_for_status("a job waits", LIMIT, |rows| rows.iter().any(|r| r.reason.starts_with("waiting for process")));
     machine.sh("kill -KILL $(cat /run/dkms.pid)");
-    dkms.wait().expect("it ends");
+    dkms.wait().unwrap();
     assert_eq!(gate.arrivals(1), ["slow-a"], "the daemon builds it");
     machine.wait_for_status("its job builds", LIMIT, |rows| rows.iter().any(|r| r.state == "building"));
     gate.let_go();
@@ -113,10 +114,10 @@ fn what_dkms_takes_away_while_a_job_waits_for_it_stays_away() {
     let gate = Gate::of_builds(&machine);
     // The daemon is at it when an admin decides otherwise.
     assert_eq!(gate.arrivals(1), ["slow-a"]);
-    let mut dkms = beside(&machine, "remove slow-a/1.0 --all");
+    let mut dkms = beside(&machine, "remove slow-a/1.0 --all").spawn().unwrap();
     machine.wait_until("it is held", "grep -q slow-a /var/lib/dkmsd/holds.json", LIMIT);
     gate.let_go();
-    assert!(dkms.wait().expect("it ends").success(), "{}", machine.sh("cat /srv/said"));
+    assert!(dkms.wait().unwrap().success(), "{}", machine.sh("cat /srv/said"));
     machine.wait_until("no job is left", "dkmsctl jobs | grep -qx 'no jobs'", LIMIT);
     machine.rescan();
     assert_eq!(machine.property("NJobs"), 0);

@@ -85,6 +85,25 @@ fn overrides_come_in_their_order_and_directives_last() {
 }
 
 #[test]
+fn all_six_overrides_come_in_the_order_of_the_contract() {
+    let f = Fixture::new(CONF);
+    let (k, a) = ("6.1.0-56-amd64", "x86_64");
+    let names = [
+        "hello".to_owned(),
+        "hello-1.0".to_owned(),
+        format!("hello-1.0-{k}"),
+        format!("hello-1.0-{k}-{a}"),
+        format!("hello--{k}"),
+        format!("hello--{k}-{a}"),
+    ];
+    for (i, name) in names.iter().enumerate() {
+        f.etc(&format!("{name}.conf"), &format!("PRE_BUILD=\"${{PRE_BUILD}}{i}\"\n"));
+    }
+    f.etc(&format!("hello--{k}-aarch64.conf"), "PRE_BUILD=other\n");
+    assert_eq!(f.load(Some("hello/1.0"), &[]).unwrap().recipe.pre_build.as_deref(), Some("012345"));
+}
+
+#[test]
 fn another_package_than_the_one_asked_for_is_an_error() {
     let f = Fixture::new(CONF);
     let error = f.load(Some("other/1.0"), &[]).unwrap_err();

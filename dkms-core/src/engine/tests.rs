@@ -10,6 +10,7 @@ mod crashing;
 mod depending;
 mod finishing;
 mod installing;
+mod interleaving;
 mod removing;
 
 use std::fs;

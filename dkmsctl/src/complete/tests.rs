@@ -170,7 +170,7 @@ fn words(offer: &Offer) -> String {
 #[case("ldtarball --archive ", "…")]
 #[case("ldtarball --archive=a", "…")]
 #[case("install --root ", "/…")]
-#[case("install --directive BUILD_EXCLUSIVE_KERNEL_M", "BUILD_EXCLUSIVE_KERNEL_MAX= BUILD_EXCLUSIVE_KERNEL_MIN=")]
+#[case("install --directive BUILD_EXCLUSIVE_KERNEL_M", "BUILD_EXCLUSIVE_KERNEL_MIN= BUILD_EXCLUSIVE_KERNEL_MAX=")]
 #[case("install --directive=POST_A", "--directive=POST_ADD=")]
 // Options.
 #[case("add --", "--module --kernelver --arch --root --quiet --force")]

@@ -119,7 +119,7 @@ const MAKEFILE: (&str, &str) = ("Makefile", "obj-m := hello.o\n");
 #[case::object("BUILT_MODULE_NAME=other", 7, Severity::Warning, "obj-m")]
 #[case::script("POST_INSTALL=\"absent.sh x\"", 7, Severity::Warning, "absent.sh is no file")]
 #[case::script_mode("POST_BUILD=Makefile", 7, Severity::Warning, "not executable")]
-#[case::ere("PATCH_MATCH[0]='('\nPATCH[0]=Makefile", 7, Severity::Error, "extended regular expression")]
+#[case::ere("PATCH_MATCH[0]='('\nPATCH[0]=Makefile", 7, Severity::Warning, "extended regular expression")]
 #[case::syntax("if true; then\n", 8, Severity::Error, "bash stops reading")]
 #[case::hostile("echo x > /etc/dkmsd-pwned", 7, Severity::Warning, "Permission denied")]
 #[case::windows("MAKE=\"make\"\r\nSTRIP=no\r", 7, Severity::Warning, "Windows")]

@@ -193,22 +193,19 @@ impl Check<'_> {
         names
     }
 
-    /// Whether a pattern hits the kernel's release; one that is not valid is a problem and does not.
+    /// Whether a pattern hits the kernel's release.
     fn matches(&mut self, directive: &str, pattern: &str) -> bool {
-        self.hits(directive, pattern, self.input.kernel.release.as_str()).unwrap_or(false)
+        self.hits(directive, pattern, self.input.kernel.release.as_str())
     }
 
-    /// Whether a pattern hits a text; none when it is not valid, which is a problem by then.
-    pub(super) fn hits(&mut self, directive: &str, pattern: &str, text: &str) -> Option<bool> {
-        match ere::compile(pattern) {
-            Ok(regex) => Some(regex.is_match(text)),
-            Err(why) => {
-                self.problems.push(format!(
-                    "{directive}=\"{pattern}\" is not an extended regular expression: {why}; write one as for grep -E"
-                ));
-                None
-            }
-        }
+    /// Whether a pattern hits a text. One that is not valid hits nothing, as in bash, and is worth a warning.
+    pub(super) fn hits(&mut self, directive: &str, pattern: &str, text: &str) -> bool {
+        ere::compile(pattern).map(|regex| regex.is_match(text)).unwrap_or_else(|why| {
+            self.warnings.push(format!(
+                "{directive}=\"{pattern}\" is not an extended regular expression ({why}), so it matches nothing; write one as for grep -E"
+            ));
+            false
+        })
     }
 }
 

@@ -40,7 +40,7 @@ impl Check<'_> {
 
         if let Some(pattern) = pattern {
             let directive = format!("BUILD_EXCLUSIVE_KERNEL[{i}]");
-            if self.hits(&directive, pattern, release) == Some(false) {
+            if !self.hits(&directive, pattern, release) {
                 return Some(format!("{directive}=\"{pattern}\" does not match kernel {release}"));
             }
         }
@@ -56,7 +56,7 @@ impl Check<'_> {
         }
         if let Some(pattern) = arch {
             let directive = format!("BUILD_EXCLUSIVE_ARCH[{i}]");
-            if self.hits(&directive, pattern, kernel.arch.as_str()) == Some(false) {
+            if !self.hits(&directive, pattern, kernel.arch.as_str()) {
                 return Some(format!("{directive}=\"{pattern}\" does not match {}", kernel.arch));
             }
         }

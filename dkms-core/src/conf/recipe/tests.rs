@@ -127,8 +127,6 @@ fn strip_of_index_0_is_the_default_of_the_rest() {
 #[case(&[("BUILT_MODULE_NAME[1]", "x"), ("DEST_MODULE_NAME[1]", "hello"), ("DEST_MODULE_LOCATION[1]", "/extra/")], "overwrite")]
 #[case(&[("BUILT_MODULE_NAME[1]", "hello"), ("BUILT_MODULE_LOCATION[1]", "x"), ("DEST_MODULE_LOCATION[1]", "/kernel")], "DEST_MODULE_NAME[1]")]
 #[case(&[("AUTOINSTALL", "y")], "neither yes nor no")]
-#[case(&[("BUILD_EXCLUSIVE_KERNEL", "(6")], "BUILD_EXCLUSIVE_KERNEL[0]")]
-#[case(&[("PATCH[0]", "a"), ("PATCH_MATCH[0]", "*")], "PATCH_MATCH[0]")]
 #[case(&[("BUILT_MODULE_NAME[4294967295]", "x")], "more than 4096")]
 #[case(&[("PACKAGE_NAME", "a/b")], "slash")]
 fn strict_names_what_is_broken(#[case] more: &[(&str, &str)], #[case] wanted: &str) {
@@ -206,4 +204,79 @@ fn destinations_are_read_as_paths(#[case] written: &str, #[case] wanted: &str) {
 fn a_folder_in_a_built_name_is_one_below_the_location() {
     let r = recipe(&[("BUILT_MODULE_NAME[0]", "master/ec"), ("BUILT_MODULE_LOCATION[0]", "src/")]);
     assert_eq!((r.modules[0].built_location.as_str(), r.modules[0].dest_name.as_str()), ("src/master", "ec"));
+}
+
+#[rstest]
+#[case("yes", true)]
+#[case("YES", true)]
+#[case("yEs", true)]
+#[case("No", false)]
+#[case("", false)]
+fn yes_and_no_in_any_case(#[case] value: &str, #[case] wanted: bool) {
+    let r = recipe(&[("AUTOINSTALL", value), ("BUILD_DEPENDS_REBUILD", value), ("NO_WEAK_MODULES", value)]);
+    assert_eq!((r.autoinstall, r.build_depends_rebuild, r.no_weak_modules), (wanted, wanted, wanted));
+}
+
+#[rstest]
+#[case(&[("CLEAN", "make clean")], "CLEAN")]
+#[case(&[("REMAKE_INITRD", "no")], "REMAKE_INITRD")]
+#[case(&[("MODULES_CONF_OBSOLETES[0]", "x")], "MODULES_CONF_OBSOLETES")]
+#[case(&[("OBSOLETE_BY", "9")], "BUILD_EXCLUSIVE_KERNEL_MAX")]
+fn what_is_deprecated_is_said_so(#[case] more: &[(&str, &str)], #[case] wanted: &str) {
+    let warnings = recipe(more).warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains(wanted), "{warnings:?}");
+}
+
+#[test]
+fn a_clean_that_is_true_and_empty_values_say_nothing() {
+    let r = recipe(&[("CLEAN", "true"), ("REMAKE_INITRD", ""), ("OBSOLETE_BY", ""), ("PRE_BUILD", "")]);
+    assert!(r.warnings.is_empty() && r.pre_build.is_none(), "{:?}", r.warnings);
+}
+
+#[test]
+fn every_script_keeps_its_arguments_and_its_place() {
+    let r = recipe(&[
+        ("PRE_BUILD", "a 1"),
+        ("POST_BUILD", "b 2"),
+        ("POST_ADD", "c 3"),
+        ("PRE_INSTALL", "d 4"),
+        ("POST_INSTALL", "e 5"),
+        ("POST_REMOVE", "f 6"),
+    ]);
+    let scripts = [r.pre_build, r.post_build, r.post_add, r.pre_install, r.post_install, r.post_remove];
+    assert_eq!(scripts.map(Option::unwrap), ["a 1", "b 2", "c 3", "d 4", "e 5", "f 6"]);
+}
+
+#[test]
+fn dependencies_are_words_and_a_module_of_the_kernel_counts_as_enabled() {
+    let r = recipe(&[("BUILD_DEPENDS[0]", "one  two"), ("BUILD_DEPENDS[3]", "three")]);
+    assert_eq!(r.build_depends.iter().map(PackageName::as_str).collect::<Vec<_>>(), ["one", "two", "three"]);
+    let config = "CONFIG_A=m\n";
+    let excluded = |words| recipe_for("6.1", config, true, &[("BUILD_EXCLUSIVE_CONFIG", words)]).unwrap().exclusion;
+    assert_eq!(excluded("CONFIG_A"), None);
+    assert!(excluded("!CONFIG_A").is_some_and(|why| why.contains("has CONFIG_A")));
+}
+
+#[test]
+fn an_error_names_file_directive_index_and_what_to_write() {
+    let more = [("BUILT_MODULE_NAME[1]", "x.ko"), ("DEST_MODULE_LOCATION[1]", "/lib")];
+    let error = recipe_for("6.1", "", true, &more).unwrap_err().to_string();
+    for part in [
+        "/usr/src/hello-1.0/dkms.conf",
+        "BUILT_MODULE_NAME[1]=\"x.ko\"",
+        "write BUILT_MODULE_NAME[1]=\"x\"",
+        "DEST_MODULE_LOCATION[1]=\"/lib\"",
+        "begins with /kernel, /updates or /extra",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
+#[rstest]
+#[case("BUILD_EXCLUSIVE_KERNEL", true)]
+#[case("PATCH_MATCH[0]", false)]
+fn a_pattern_that_is_none_matches_nothing_and_is_told(#[case] directive: &'static str, #[case] excluded: bool) {
+    let r = recipe(&[("PATCH[0]", "a"), (directive, "(6")]);
+    assert_eq!((r.exclusion.is_some(), r.patches.is_empty()), (excluded, !excluded));
+    assert!(r.warnings.iter().any(|w| w.contains(directive) && w.contains("grep -E")), "{:?}", r.warnings);
 }

@@ -246,7 +246,7 @@ struct OnWait(Option<std::sync::mpsc::Sender<()>>);
 
 impl Sink for OnWait {
     fn emit(&mut self, event: Event) {
-        if matches!(&event, Event::Note { text } if text.starts_with("waiting for"))
+        if matches!(&event, Event::Waiting { why: Some(_) })
             && let Some(told) = self.0.take()
         {
             told.send(()).unwrap();

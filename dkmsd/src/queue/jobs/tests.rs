@@ -119,3 +119,17 @@ fn cancel_ends_what_can_be_ended() {
     assert_eq!(jobs.get(1).unwrap().state, State::Canceling);
     assert_eq!(jobs.cancel(7), Err(NotCanceled::NoSuchJob));
 }
+
+#[test]
+fn a_job_that_waits_for_somebody_says_so_and_can_be_canceled() {
+    let mut jobs = Jobs::default();
+    jobs.take_plan(&plan(vec![install("a", vec![])]));
+    jobs.start_ready(1);
+    jobs.told(1, &Event::Phase { phase: Phase::Installing });
+    let view = |jobs: &Jobs| crate::snapshot::job_view(jobs.get(1).unwrap());
+    assert!(jobs.told(1, &Event::Waiting { why: Some("waiting for process 7 (dkms)".into()) }));
+    assert_eq!(jobs.get(1).unwrap().waiting.as_deref(), Some("waiting for process 7 (dkms)"));
+    assert_eq!((view(&jobs).phase, view(&jobs).cancelable), (Phase::Waiting, true));
+    assert!(jobs.told(1, &Event::Waited));
+    assert_eq!((view(&jobs).phase, view(&jobs).cancelable), (Phase::Installing, false));
+}

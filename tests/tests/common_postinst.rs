@@ -1,0 +1,84 @@
+//! What a driver's package calls when it is set up: /usr/lib/dkms/common.postinst; and what calls for all of them.
+
+use std::time::Duration;
+
+use dkmsd_tests::Machine;
+
+const LIMIT: Duration = Duration::from_secs(300);
+const POSTINST: &str = "/usr/lib/dkms/common.postinst";
+
+#[test]
+fn a_package_is_added_built_and_installed_once_with_the_daemon_beside_it() {
+    let machine = Machine::with_dkmsd("postinst");
+    let offered = machine.offered_kernels("6.1", "cloud-amd64");
+    let [kernel, waiting, ..] = offered.as_slice() else { panic!("two kernels are needed: {offered:?}") };
+    machine.apt_install(&[&format!("linux-headers-{kernel}")]);
+    // A kernel without headers is passed over.
+    machine.sh(&format!("mkdir -p /lib/modules/{waiting}/kernel"));
+
+    machine.drop_fixture("hello-dkmsd-1.0");
+    let said = machine.sh(&format!("{POSTINST} hello-dkmsd 1.0 /usr/share/hello-dkmsd-dkms '' '' 2>&1"));
+    assert!(said.contains(&format!("installed for {kernel}")), "{said}");
+    let module = machine.sh(&format!("ls /lib/modules/{kernel}/updates/dkms/hello_dkmsd.ko*"));
+    machine.wait_installed(kernel, &["hello-dkmsd"], LIMIT);
+    machine.rescan();
+    machine.wait_until("the daemon has nothing to do", "dkmsctl jobs | grep -qx 'no jobs'", LIMIT);
+    assert_eq!(builds(&machine, "hello-dkmsd"), 1);
+
+    // Set up again: what is there and fresh stays.
+    let inode = format!("stat -c %i {module}");
+    let before = machine.sh(&inode);
+    machine.sh(&format!("{POSTINST} hello-dkmsd 1.0 '' '' 1.0"));
+    assert_eq!((machine.sh(&inode), builds(&machine, "hello-dkmsd")), (before, 1));
+
+    // A reinstall: its prerm takes it away, which holds it; its postinst lets that go.
+    machine.sh("dkms remove hello-dkmsd/1.0 --all");
+    machine.sh(&format!("test ! -e {module}"));
+    machine.sh(&format!("{POSTINST} hello-dkmsd 1.0"));
+    machine.sh(&format!("test -e {module}"));
+    machine.rescan();
+    assert_eq!(machine.row("hello-dkmsd", kernel).state, "installed");
+}
+
+#[test]
+fn exit_codes() {
+    let machine = Machine::with_dkmsd("postinst-codes");
+    let kernel = machine.offered_kernels("6.1", "cloud-amd64").remove(0);
+    machine.sh("systemctl stop dkmsd");
+    let code = |arguments: &str| machine.try_sh(&format!("{POSTINST} {arguments}")).code;
+    assert_eq!(code("hello-dkmsd"), 1, "no version");
+    assert_eq!(code("nothing 1.0"), 2, "no source");
+    machine.drop_fixture("hello-dkmsd-1.0");
+    assert_eq!(code("hello-dkmsd 1.0"), 0, "no headers: added, and left so");
+    machine.sh("test -L /var/lib/dkms/hello-dkmsd/1.0/source");
+
+    machine.apt_install(&[&format!("linux-headers-{kernel}")]);
+    machine.drop_fixture("broken-dkmsd-1.0");
+    machine.sh("touch /etc/dkms/no-autoinstall");
+    assert_eq!(code("broken-dkmsd 1.0"), 0);
+    machine.sh("test ! -e /var/lib/dkms/broken-dkmsd; rm /etc/dkms/no-autoinstall");
+    let failed = machine.try_sh(&format!("{POSTINST} broken-dkmsd 1.0"));
+    assert_eq!(failed.code, 10, "{failed:?}");
+    assert!(failed.stderr.contains("this_function_is_in_no_kernel"), "{failed:?}");
+
+    // All that is missing on one kernel: the broken one is tried again, as classic does.
+    let autoinstaller = |arguments: &str| machine.try_sh(&format!("/usr/lib/dkms/dkms_autoinstaller {arguments}")).code;
+    assert_eq!(autoinstaller("start 9.9-no-such"), 0, "no headers");
+    assert_eq!(autoinstaller(&format!("start {kernel}")), 1, "one of them failed");
+    machine.sh(&format!("ls /lib/modules/{kernel}/updates/dkms/hello_dkmsd.ko*"));
+    machine.sh("dkms remove broken-dkmsd/1.0 --all && rm -r /usr/src/broken-dkmsd-1.0");
+    assert_eq!(autoinstaller(&format!("start {kernel}")), 0);
+
+    machine.sh("mkdir /usr/src/by-hand-1.0 && cp /usr/src/hello-dkmsd-1.0/* /usr/src/by-hand-1.0/ && cd /usr/src/by-hand-1.0 &&
+         sed -i 's/hello-dkmsd/by-hand/; /AUTOINSTALL/d' dkms.conf");
+    assert_eq!(code("by-hand 1.0"), 0, "without AUTOINSTALL it is only added");
+    machine.sh("test -L /var/lib/dkms/by-hand/1.0/source && ! ls -d /var/lib/dkms/by-hand/kernel-*");
+
+    machine.sh("echo 'BUILD_EXCLUSIVE_KERNEL=^9' >> /usr/src/hello-dkmsd-1.0/dkms.conf");
+    assert_eq!(code("hello-dkmsd 1.0"), 0, "excluded is no failure");
+}
+
+/// How often a package was compiled.
+fn builds(machine: &Machine, package: &str) -> usize {
+    machine.sh(&format!("find /var/lib/dkmsd/logs/{package} -type f")).lines().count()
+}
