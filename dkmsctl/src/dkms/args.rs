@@ -449,7 +449,7 @@ mod tests {
     #[rstest]
     #[case("add --no-initrd --no-clean-kernel --no-prepare-kernel", 3)]
     #[case("add --no-initrd -q --no-clean-kernel", 1)]
-    #[case("status nonsense", 1)]
+    #[case("build nonsense", 1)]
     #[case("add /src", 1)]
     fn what_has_no_effect_is_said(#[case] line: &str, #[case] remarks: usize) {
         assert_eq!(parsed(line).unwrap().remarks.len(), remarks);
