@@ -145,9 +145,7 @@ pub(crate) fn remove(machine: &Machine, args: &Args, terminal: &mut Terminal) ->
     recover_as_root(machine, terminal)?;
     terminal.subject(package.to_string());
     let removed = machine.engine.remove_from(&package, &kernels, &machine.order, terminal)?;
-    for kernel in &removed.placed {
-        machine.engine.settle_kernel(kernel, std::slice::from_ref(&package), machine.order.depmod, terminal)?;
-    }
+    let settled = machine.engine.settle_kernels(&removed.placed, &package, machine.order.depmod, terminal);
     for kernel in &removed.unbuilt {
         terminal.line(&format!("{package}: unbuilt for {}", shown(kernel)));
     }
@@ -156,12 +154,15 @@ pub(crate) fn remove(machine: &Machine, args: &Args, terminal: &mut Terminal) ->
     }
     let mut changed: Vec<_> =
         removed.placed.iter().chain(&removed.unbuilt).map(|kernel| kernel.release.clone()).collect();
+    changed.sort();
     changed.dedup();
     if changed.is_empty() && removed.forgotten {
         changed.extend(kernels.first().map(|kernel| kernel.release.clone()));
     }
     conclude(machine, &changed, terminal);
-    Ok(())
+    let mut failures: Vec<Failure> = removed.failed.into_iter().map(Failure::from).collect();
+    failures.extend(settled.err().map(Failure::from));
+    first_of(failures, terminal)
 }
 
 /// Makes the key that modules are signed with, when it is not there.
@@ -221,4 +222,10 @@ fn each(
         }
     }
     first.map_or(Ok(()), Err)
+}
+
+/// Tells all of them; the first one's code is the program's.
+fn first_of(failures: Vec<Failure>, terminal: &mut Terminal) -> Outcome {
+    failures.iter().for_each(|failure| terminal.failure(failure));
+    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.silent()))
 }

@@ -50,13 +50,6 @@ pub(crate) fn take_in(
             for kernel in &loaded.built {
                 terminal.line(&format!("{}: built for {}, as packed", loaded.package, shown(kernel)));
             }
-            for kernel in &loaded.kept {
-                terminal.warning(&format!(
-                    "{} stays as it was built for {}; --force replaces it",
-                    loaded.package,
-                    shown(kernel)
-                ));
-            }
             Ok(Some(loaded.package))
         }
         LoadedArchive::Rpm => {
