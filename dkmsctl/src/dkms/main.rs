@@ -54,6 +54,7 @@ fn main() -> ExitCode {
     if let [word, given @ ..] = given.as_slice()
         && word == postinst::ACTION
     {
+        trace(&Args::default());
         let mut terminal = Terminal::new(false, false);
         let result = postinst::run(given, &mut terminal);
         return end(&mut terminal, result);

@@ -41,7 +41,6 @@ fn at_most(resource: Resource, most: u64) -> io::Result<()> {
 
 fn physical_memory() -> u64 {
     let info = rustix::system::sysinfo();
-    #[expect(clippy::unnecessary_cast, reason = "narrower on 32-bit machines")]
     let total = info.totalram as u64;
     total.saturating_mul(u64::from(info.mem_unit))
 }
