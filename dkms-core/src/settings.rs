@@ -71,6 +71,8 @@ pub struct Settings {
     pub source_tree: Option<PathBuf>,
     /// `dkms_tree`, likewise.
     pub dkms_tree: Option<PathBuf>,
+    /// `--dkmstree` names another tree than the machine's: what dkmsd knows of it lies in it.
+    pub state_in_tree: bool,
     /// `install_tree`, likewise.
     pub install_tree: Option<PathBuf>,
     /// `--kernelsourcedir`: one folder of headers for every kernel, as seen from inside the root.
@@ -143,6 +145,7 @@ impl Settings {
             root: root.to_owned(),
             source_tree: None,
             dkms_tree: None,
+            state_in_tree: false,
             install_tree: None,
             kernel_source_dir: None,
             tmp_location: PathBuf::from("/tmp"),
@@ -244,9 +247,10 @@ impl Settings {
     /// Where everything lies, with the trees that were set.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        Layout::under(&self.root)
+        let layout = Layout::under(&self.root)
             .with_trees(self.source_tree.clone(), self.dkms_tree.clone(), self.install_tree.clone())
-            .with_kernel_source(self.kernel_source_dir.clone())
+            .with_kernel_source(self.kernel_source_dir.clone());
+        if self.state_in_tree { layout.with_state_in_tree() } else { layout }
     }
 
     /// What was set for one package.

@@ -115,6 +115,7 @@ impl Machine {
 /// The settings for this call.
 pub(crate) fn settings(args: &Args, root: &Path) -> Result<Settings, Failure> {
     let mut settings = Settings::load(root)?;
+    let machines_own = settings.layout();
     let places = [
         (&mut settings.dkms_tree, &args.dkms_tree, "--dkmstree"),
         (&mut settings.source_tree, &args.source_tree, "--sourcetree"),
@@ -126,6 +127,7 @@ pub(crate) fn settings(args: &Args, root: &Path) -> Result<Settings, Failure> {
             *place = Some(full(path, option)?);
         }
     }
+    settings.state_in_tree = settings.layout().dkms_tree() != machines_own.dkms_tree();
     settings.symlink_modules |= args.symlink_modules;
     settings.modprobe_on_install |= args.modprobe_on_install;
     settings.parallel_jobs = args.jobs.or(settings.parallel_jobs);
