@@ -77,7 +77,7 @@ pub struct Settings {
     pub kernel_source_dir: Option<PathBuf>,
     /// `tmp_location`: where temporary folders go; `/tmp` by default.
     pub tmp_location: PathBuf,
-    /// `verbose`.
+    /// `verbose`: the drop-in says more, as with `--verbose`.
     pub verbose: bool,
     /// `symlink_modules`: link modules into the kernel's folder, copy none.
     pub symlink_modules: bool,
