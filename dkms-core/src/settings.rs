@@ -77,9 +77,9 @@ pub struct Settings {
     pub install_tree: Option<PathBuf>,
     /// `--kernelsourcedir`: one folder of headers for every kernel, as seen from inside the root.
     pub kernel_source_dir: Option<PathBuf>,
-    /// `tmp_location`: where temporary folders go; `/tmp` by default.
+    /// `tmp_location`: read, and without effect, as temporary folders are made beside what becomes of them.
     pub tmp_location: PathBuf,
-    /// `verbose`.
+    /// `verbose`: the drop-in says more, as with `--verbose`.
     pub verbose: bool,
     /// `symlink_modules`: link modules into the kernel's folder, copy none.
     pub symlink_modules: bool,
