@@ -359,6 +359,12 @@ impl Layout {
         self.state_dir().join("logs").join(&package.name).join(&package.version).join(entry_file(kernel))
     }
 
+    /// `<dkms_tree>/.dkmsd-logs/<name>/<version>/<kernel>-<arch>`: the same for a user who may write the tree alone.
+    #[must_use]
+    pub fn own_attempt_logs(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
+        self.dkms_tree().join(".dkmsd-logs").join(&package.name).join(&package.version).join(entry_file(kernel))
+    }
+
     /// `/var/lib/dkmsd/failures/<name>/<version>/<kernel>-<arch>.json`.
     #[must_use]
     pub fn failure(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {

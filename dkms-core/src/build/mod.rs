@@ -19,6 +19,7 @@ pub mod toolchain;
 pub mod workspace;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -87,7 +88,15 @@ pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
     let started = Instant::now();
     sink.phase(Phase::Preparing);
     let logs = build.layout.attempt_logs(build.package, build.kernel);
-    let mut log = BuildLog::begin(&logs, build.package, build.kernel)?;
+    let (logs, mut log) = match BuildLog::begin(&logs, build.package, build.kernel) {
+        // A tree of one's own is all that a user needs to build.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            let own = build.layout.own_attempt_logs(build.package, build.kernel);
+            let log = BuildLog::begin(&own, build.package, build.kernel)?;
+            (own, log)
+        }
+        begun => (logs, begun?),
+    };
     log::prune(&logs, LOGS_KEPT);
     sink.emit(Event::Log { path: log.path().to_owned() });
     if build.user.is_none() && rustix::process::geteuid().is_root() {
@@ -103,6 +112,10 @@ pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
         && let Err(error) = workspace.keep_failed(log.path())
     {
         sink.warn(format!("the failed build's folder could not be kept: {error}"));
+    }
+    if result.is_err() {
+        // Made for what was to be collected, and empty now unless something is built for another architecture.
+        let _ = fs::remove_dir(build.layout.kernel_dir(build.package, &build.kernel.release));
     }
     result
 }

@@ -114,7 +114,11 @@ impl Engine {
             sink.warn(why.clone());
             cleared.index = Some(why);
         }
-        self.prune_kernel_folder(kernel, sink)?;
+        match self.prune_kernel_folder(kernel, sink) {
+            // Which package could not be taken off says more than which folder is still there.
+            Err(error) if !cleared.failed.is_empty() => sink.warn(error.to_string()),
+            pruned => pruned?,
+        }
         Ok(cleared)
     }
 

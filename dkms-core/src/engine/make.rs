@@ -159,6 +159,8 @@ impl Engine {
     fn builder(&self, package: &PackageId) -> Result<Option<User>> {
         let set = self.settings.package(&package.name).user;
         match set.as_deref() {
+            // Who is not root builds as no one else.
+            _ if !rustix::process::geteuid().is_root() => Ok(None),
             None => Ok(self.user.clone()),
             Some("root") => Ok(None),
             Some(name) => users::named(&self.layout, name).map(Some).ok_or_else(|| Error::BadSettings {

@@ -38,7 +38,7 @@ pub struct PackageSettings {
     pub user: Option<String>,
     /// `writable`: folders that its build may write, beside its own.
     pub writable: Vec<PathBuf>,
-    /// `timeout`, in minutes: how long its build may take; as the daemon's when none.
+    /// `timeout`, in minutes or as `"45m"`, `"2h"`: how long its build may take; as the daemon's when none.
     pub timeout: Option<Duration>,
 }
 
@@ -68,7 +68,25 @@ struct PackageTable {
     user: Option<toml::Spanned<String>>,
     #[serde(default)]
     writable: Vec<toml::Spanned<PathBuf>>,
-    timeout: Option<toml::Spanned<u32>>,
+    timeout: Option<toml::Spanned<Span>>,
+}
+
+/// A length of time.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Span {
+    Minutes(u32),
+    Words(String),
+}
+
+impl Span {
+    fn duration(&self) -> Option<Duration> {
+        let length = match self {
+            Self::Minutes(n) => minutes(*n),
+            Self::Words(words) => Duration::try_from(words.parse::<jiff::SignedDuration>().ok()?).ok()?,
+        };
+        (length >= Duration::from_secs(1)).then_some(length)
+    }
 }
 
 impl From<DaemonTable> for DaemonSettings {
@@ -125,19 +143,18 @@ fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageNam
         {
             return Err(bad(user.span().start, format!("\"{}\" is not a user's name", user.get_ref())));
         }
-        if let Some(timeout) = &table.timeout
-            && *timeout.get_ref() == 0
-        {
-            return Err(bad(
-                timeout.span().start,
-                "timeout is 0; write minutes, 1 or more, or leave it out".to_owned(),
-            ));
-        }
+        let timeout = match &table.timeout {
+            None => None,
+            Some(given) => Some(given.get_ref().duration().ok_or_else(|| {
+                let why = "timeout is no length of time; write minutes, or as \"45m\" or \"2h\", or leave it out";
+                bad(given.span().start, why.to_owned())
+            })?),
+        };
         let settings = PackageSettings {
             network: table.network,
             user: table.user.map(toml::Spanned::into_inner),
             writable: table.writable.into_iter().map(toml::Spanned::into_inner).collect(),
-            timeout: table.timeout.map(|t| minutes(t.into_inner())),
+            timeout,
         };
         packages.insert(name, settings);
     }
@@ -170,6 +187,17 @@ mod tests {
     }
 
     #[rstest]
+    #[case("90", 5400)]
+    #[case("\"45m\"", 2700)]
+    #[case("\"1h 30m\"", 5400)]
+    #[case("\"90s\"", 90)]
+    fn a_timeout_is_minutes_or_says_its_unit(#[case] given: &str, #[case] seconds: u64) {
+        let (_, packages) = parse(Path::new("dkmsd.toml"), &format!("[package.x]\ntimeout = {given}\n")).unwrap();
+        let set = packages[&PackageName::new("x").unwrap()].timeout;
+        assert_eq!(set, Some(Duration::from_secs(seconds)));
+    }
+
+    #[rstest]
     #[case("[daemon]\nmax_job = 3\n", 2, "max_job")]
     #[case("\n\n[deamon]\n", 3, "deamon")]
     #[case("[daemon]\nmax_jobs = 0\n", 2, "1 or more")]
@@ -178,6 +206,9 @@ mod tests {
     #[case("[package.x]\nnetwork = true\nwritable = [\"a\"]\n", 3, "full path")]
     #[case("[package.x]\nwritable = [\"/a/../b\"]\n", 2, "..")]
     #[case("[package.x]\n\ntimeout = 0\n", 3, "minutes")]
+    #[case("[package.x]\ntimeout = \"soon\"\n", 2, "45m")]
+    #[case("[package.x]\ntimeout = \"-1h\"\n", 2, "45m")]
+    #[case("[package.x]\ntimeout = true\n", 2, "")]
     #[case("[package.\"a/b\"]\ntimeout = 1\n", 1, "slash")]
     #[case("[daemon\n", 1, "")]
     fn errors_name_the_line(#[case] text: &str, #[case] wanted: usize, #[case] word: &str) {

@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use super::spec::{Spec, in_memory};
-use super::{INIT, OURSELVES, view};
+use super::{INIT, OURSELVES, limits, view};
 
 /// The code that a confined process ends with when it could not even start the command.
 const COULD_NOT_START: i32 = 125;
@@ -36,6 +36,7 @@ fn confine() -> io::Result<ExitStatus> {
     let (spec, input) = Spec::receive(&mut io::stdin().lock())?;
     rustix::thread::set_no_new_privs(true)?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    limits::set(spec.user.is_some())?;
     let mut command = if spec.isolated {
         let mut namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
         namespaces.set(UnshareFlags::NEWNET, !spec.network);

@@ -10,6 +10,7 @@
 //! with what it started, orphans included where the program can be its own launcher.
 
 mod child;
+mod limits;
 mod running;
 mod spec;
 mod view;
