@@ -84,7 +84,7 @@ pub(super) fn stage(
         let file = take_out(build, workspace, module, &module_dir, log)?;
         check(build, &fitness, &file, module)?;
         if module.strip {
-            strip::strip(&file, toolchain.clang)?;
+            strip::strip(&file, &toolchain.strip())?;
         }
         modules.push(finish.module(module, &file, sink)?);
     }
