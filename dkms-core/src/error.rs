@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::build::toolchain::Missing;
 use crate::model::{InvalidName, KernelId, KernelRelease, PackageId, PackageName};
 
 /// The library's result.
@@ -201,6 +202,18 @@ pub enum Error {
         kernel: KernelId,
         /// Which are missing.
         missing: Vec<PackageName>,
+    },
+
+    /// Compiler, linker or make are not there. The classic command goes on and make fails: so is this its code, not 21, at
+    /// which callers wait for headers.
+    #[error("{package} cannot be built for {kernel}: {} not installed; {}", programs(missing), packages(missing))]
+    NoToolchain {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// What is missing, each with the package that brings it.
+        missing: Vec<Missing>,
     },
 
     /// A patch is missing, or its name leaves the patches folder.
@@ -514,6 +527,17 @@ fn join(names: &[PackageName]) -> String {
     names.iter().map(PackageName::as_str).collect::<Vec<_>>().join(", ")
 }
 
+fn programs(missing: &[Missing]) -> String {
+    let names: Vec<_> = missing.iter().map(|m| m.program.as_str()).collect();
+    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
+}
+
+fn packages(missing: &[Missing]) -> String {
+    let mut packages: Vec<_> = missing.iter().filter_map(|m| m.package.as_deref()).collect();
+    packages.dedup();
+    if packages.is_empty() { "install what brings it".to_owned() } else { format!("install {}", packages.join(" ")) }
+}
+
 impl Error {
     /// The classic exit code (dkms-contract.md §2).
     #[must_use]
@@ -554,7 +578,7 @@ impl Error {
             | Self::Neither { .. }
             | Self::LoadedAlready { .. } => 8,
             Self::Destination { .. } | Self::Rpm { .. } => 9,
-            Self::BuildFailed { .. } | Self::Timeout { .. } => 10,
+            Self::BuildFailed { .. } | Self::NoToolchain { .. } | Self::Timeout { .. } => 10,
             Self::DependsMissing { .. } => 13,
             Self::NoHeaders { .. } => 21,
             Self::Excluded { .. } => 77,

@@ -87,6 +87,7 @@ pub struct Build<'a> {
 pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
     let started = Instant::now();
     sink.phase(Phase::Preparing);
+    find_toolchain(build)?;
     let logs = build.layout.attempt_logs(build.package, build.kernel);
     let (logs, mut log) = match BuildLog::begin(&logs, build.package, build.kernel) {
         // A tree of one's own is all that a user needs to build.
@@ -118,6 +119,16 @@ pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
         let _ = fs::remove_dir(build.layout.kernel_dir(build.package, &build.kernel.release));
     }
     result
+}
+
+/// A compiler that is missing is told before anything runs.
+fn find_toolchain(build: &Build<'_>) -> Result<()> {
+    let own_choice = build.settings.build_environment.is_some();
+    let missing = toolchain::missing(build.headers, &build.recipe.make, own_choice, build.distro, toolchain::on_path);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NoToolchain { package: build.package.clone(), kernel: build.kernel.clone(), missing })
 }
 
 fn in_workspace(
@@ -236,7 +247,8 @@ fn patch(build: &Build<'_>, around: &Surroundings<'_>, log: &mut BuildLog, progr
 }
 
 fn make(build: &Build<'_>, around: &Surroundings<'_>, log: &mut BuildLog, progress: &mut Progress<'_>) -> Result<()> {
-    let command = make_line::complete(&build.recipe.make, build.jobs, &build.kernel.release, around.toolchain.clang);
+    let command =
+        make_line::complete(&build.recipe.make, build.jobs, &build.kernel.release, around.toolchain.appends_llvm());
     let code = around.run("Building the modules", &command, None, log, progress)?;
     if code == 0 {
         return Ok(());

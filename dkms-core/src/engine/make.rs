@@ -175,7 +175,8 @@ impl Engine {
         // Whether they have settled is the daemon's question; a person who asks now gets an answer now.
         let why = match self.observer.headers(kernel, SystemTime::now(), Duration::ZERO) {
             HeaderState::Ready(headers) => return Ok(headers),
-            HeaderState::Settling { why, .. } | HeaderState::Unusable { why } => why,
+            HeaderState::Settling { why, .. } => why,
+            HeaderState::Unusable { why } => format!("{why}; install headers whose tools are for this machine"),
             HeaderState::Missing { why, package: Some(package) } => format!("{why}; install {package}"),
             HeaderState::Missing { why, package: None } => why,
         };

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::artifact::Fitness;
 use crate::conf::{ModuleRecipe, Recipe};
 use crate::error::{Error, IoContext, Result};
 use crate::event::Sink;
@@ -247,12 +248,20 @@ impl Planner<'_> {
     }
 }
 
-/// Whether every module that is to be installed has been built.
+/// Whether every module that is to be installed has been built, and is fit for the kernel.
 ///
 /// # Errors
-/// [`Error::BuiltModuleMissing`] when one has not.
+/// [`Error::BuiltModuleMissing`] when one has not been built; [`Error::BadModule`] when one is not fit for the kernel: it
+/// may have come from an archive or another tool.
 pub fn complete(layout: &Layout, package: &PackageId, kernel: &KernelId, recipe: &Recipe) -> Result<()> {
-    recipe.wanted().try_for_each(|module| built(layout, package, kernel, &module.dest_name).map(drop))
+    let fitness = Fitness::of_installed(layout, kernel);
+    for module in recipe.wanted() {
+        let file = built(layout, package, kernel, &module.dest_name)?;
+        if let Some(why) = fitness.check(&file, &[&module.built_name, &module.dest_name])? {
+            return Err(Error::BadModule { package: package.clone(), kernel: kernel.clone(), file, why });
+        }
+    }
+    Ok(())
 }
 
 fn built(layout: &Layout, package: &PackageId, kernel: &KernelId, name: &ModuleName) -> Result<PathBuf> {
