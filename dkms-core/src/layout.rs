@@ -410,6 +410,12 @@ impl Layout {
         self.host("/run/dkmsd")
     }
 
+    /// `/run/dkmsd/jobserver`: the budget of compilers (design.md, decision 4); its locks lie beside it.
+    #[must_use]
+    pub fn jobserver(&self) -> PathBuf {
+        self.run_dir().join("jobserver")
+    }
+
     /// `/run/dkmsd/private`: the D-Bus socket for root (design.md, decision 14).
     #[must_use]
     pub fn private_socket(&self) -> PathBuf {

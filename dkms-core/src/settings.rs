@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use daemon::{DaemonSettings, PackageSettings};
+pub use daemon::{DaemonSettings, IoPriority, PackageSettings, Priority};
 
 use crate::conf::{ConfFile, Evaluator};
 use crate::error::{Error, IoContext, Result};
