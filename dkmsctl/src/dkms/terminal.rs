@@ -38,7 +38,7 @@ impl Terminal {
     pub(crate) fn line(&mut self, text: &str) {
         if !self.quiet {
             self.wipe();
-            let _ = writeln!(io::stdout(), "{text}");
+            let _ = writeln!(io::stdout(), "{}", tame(text));
         }
     }
 
@@ -57,7 +57,7 @@ impl Terminal {
     fn error(&mut self, text: &str) {
         if !self.quiet {
             self.wipe();
-            let _ = writeln!(io::stderr(), "dkms: {text}");
+            let _ = writeln!(io::stderr(), "dkms: {}", tame(text));
         }
     }
 
@@ -118,6 +118,11 @@ impl Sink for Terminal {
             | Event::Waited => {}
         }
     }
+}
+
+/// Text without what a terminal would obey: a driver's build and scripts decide what is told of them.
+fn tame(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', " ")
 }
 
 /// A kernel as people read it.
