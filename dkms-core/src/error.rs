@@ -66,14 +66,14 @@ pub enum Error {
     },
 
     /// The package is in the tree already.
-    #[error("{package} is in the tree already")]
+    #[error("{package} is in the tree already; build or install it, or forget it first: dkms remove {package} --all")]
     AlreadyAdded {
         /// The package.
         package: PackageId,
     },
 
     /// The package is not in the tree.
-    #[error("{package} is not in the tree; add it first (dkmsctl add {package}), or see dkmsctl status")]
+    #[error("{package} is not in the tree; dkms status lists what is, and dkms add {package} adds it")]
     NotAdded {
         /// The package.
         package: PackageId,
@@ -193,7 +193,7 @@ pub enum Error {
     },
 
     /// A package it depends on is not installed for the kernel.
-    #[error("{package} needs {} installed for {kernel} first", join(missing))]
+    #[error("{package} needs {} installed for {kernel} first; --force builds without", join(missing))]
     DependsMissing {
         /// The package.
         package: PackageId,
@@ -316,7 +316,7 @@ pub enum Error {
     },
 
     /// The package is not built for the kernel.
-    #[error("{package} is not built for {kernel}; build it first: dkmsctl build {package} -k {}", kernel.release)]
+    #[error("{package} is not built for {kernel}; build it first: dkms build {package} -k {}", kernel.release)]
     NotBuilt {
         /// The package.
         package: PackageId,
@@ -325,7 +325,7 @@ pub enum Error {
     },
 
     /// Modules that a build promised are missing from the tree.
-    #[error("{package} for {kernel}: {} is missing; build it again: dkmsctl rebuild {package} -k {}", file.display(), kernel.release)]
+    #[error("{package} for {kernel}: {} is missing; build it again: dkms build {package} -k {} --force", file.display(), kernel.release)]
     BuiltModuleMissing {
         /// The package.
         package: PackageId,
@@ -424,7 +424,7 @@ pub enum Error {
 
     /// Every build of the package is asked for, and there is none.
     #[error(
-        "{package} is built for no kernel: there is nothing to put into an archive; build it first: dkmsctl build {package}"
+        "{package} is built for no kernel: there is nothing to put into an archive; build it first: dkms build {package}"
     )]
     NothingBuilt {
         /// The package.

@@ -155,8 +155,12 @@ impl Engine {
         build::run(&order, sink)
     }
 
-    /// Whom dkmsd.toml or this machine has build a package; none for root.
+    /// Whom dkmsd.toml or this machine has build a package; none for whoever runs this: root, or somebody in a tree of
+    /// their own, who cannot become another.
     fn builder(&self, package: &PackageId) -> Result<Option<User>> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
         let set = self.settings.package(&package.name).user;
         match set.as_deref() {
             None => Ok(self.user.clone()),

@@ -17,7 +17,7 @@ mod terminal;
 mod usage;
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         Err(failure) => return end(&mut Terminal::new(false, false), Err(failure)),
     };
     trace(&args);
-    let mut terminal = Terminal::new(args.quiet, args.verbose);
+    let mut terminal = Terminal::new(args.quiet, args.verbose || args.debug);
     let result = run(&args, &mut terminal);
     end(&mut terminal, result)
 }
@@ -89,6 +89,7 @@ fn trace(args: &Args) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .without_time()
         .with_target(args.debug)
         .init();
@@ -136,7 +137,7 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     if action == Action::Status {
         return status::run(args, terminal);
     }
-    let machine = Machine::open(args, action)?;
+    let machine = Machine::open(args, action, terminal)?;
     match action {
         Action::Status => Ok(()),
         Action::Add => act::add(&machine, args, terminal),

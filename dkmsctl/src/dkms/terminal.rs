@@ -28,6 +28,11 @@ impl Terminal {
         Self { quiet, verbose, drawable, drawn: false, topic: String::new(), phase: None, percent: None }
     }
 
+    /// framework.conf asks for more to be said.
+    pub(crate) fn verbose(&mut self) {
+        self.verbose = true;
+    }
+
     /// What the next events are about.
     pub(crate) fn subject(&mut self, subject: String) {
         (self.topic, self.phase, self.percent) = (subject, None, None);
@@ -94,7 +99,7 @@ impl Sink for Terminal {
                 if self.drawable {
                     self.draw();
                 } else if matches!(phase, Phase::Building) || self.verbose {
-                    self.line(&format!("{}: {}", self.topic, phase.as_str()));
+                    self.line(&about(&self.topic, phase.as_str()));
                 }
             }
             Event::Progress { done } if self.drawable => {
@@ -105,11 +110,9 @@ impl Sink for Terminal {
                     self.draw();
                 }
             }
-            Event::Log { path } if self.verbose => self.line(&format!("{}: log {}", self.topic, path.display())),
-            Event::Note { text } | Event::Waiting { why: Some(text) } => {
-                self.line(&format!("{}: {text}", self.topic));
-            }
-            Event::Warning { text } => self.warning(&format!("{}: {text}", self.topic)),
+            Event::Log { path } if self.verbose => self.line(&about(&self.topic, &format!("log {}", path.display()))),
+            Event::Note { text } | Event::Waiting { why: Some(text) } => self.line(&about(&self.topic, &text)),
+            Event::Warning { text } => self.warning(&about(&self.topic, &text)),
             Event::Phase { .. }
             | Event::Progress { .. }
             | Event::Log { .. }
@@ -119,7 +122,32 @@ impl Sink for Terminal {
     }
 }
 
+/// What is said, and of what; a text that begins with its own topic needs no other.
+fn about(topic: &str, text: &str) -> String {
+    let package = topic.split(", ").next().unwrap_or_default();
+    match text.strip_prefix(package) {
+        _ if topic.is_empty() => text.to_owned(),
+        Some(rest) if rest.starts_with([' ', ':', ',']) => text.to_owned(),
+        _ => format!("{topic}: {text}"),
+    }
+}
+
 /// A kernel as people read it.
 pub(crate) fn shown(kernel: &KernelId) -> String {
     format!("{} ({})", kernel.release, kernel.arch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("a/1, 6.1 (x86_64)", "its script failed", "a/1, 6.1 (x86_64): its script failed")]
+    #[case("a/1", "a/1 is not built for 6.1", "a/1 is not built for 6.1")]
+    #[case("a/1", "a/10 is another", "a/1: a/10 is another")]
+    #[case("", "kernel 6.1: depmod has run", "kernel 6.1: depmod has run")]
+    fn each_line_says_once_what_it_is_about(#[case] topic: &str, #[case] text: &str, #[case] wanted: &str) {
+        assert_eq!(about(topic, text), wanted);
+    }
 }
