@@ -1,4 +1,5 @@
-//! Whether a module is fit for a kernel: an ELF file for its machine, built for its release, under its own name.
+//! Whether a module is fit for a kernel: an ELF file for its machine, built for its release. Its file may be called
+//! otherwise than the module calls itself (`DEST_MODULE_NAME`, as Debian's nvidia packages do): modprobe goes by the file.
 
 use std::path::Path;
 
@@ -12,15 +13,15 @@ use crate::model::{Arch, KernelId};
 /// When it cannot be read, or uncompressed for want of a program. What is no module at all is wrong, not an error.
 pub fn check(file: &Path, kernel: &KernelId) -> Result<Option<String>> {
     match ModInfo::read(file) {
-        Ok(info) => Ok(problem(&info, file, kernel)),
+        Ok(info) => Ok(problem(&info, kernel)),
         Err(crate::Error::NotAModule { why, .. }) => Ok(Some(why)),
         Err(e) => Err(e),
     }
 }
 
-/// What is wrong with a module of this file name for a kernel, as a part of a sentence; none when it is fit.
+/// What is wrong with a module for a kernel, as a part of a sentence; none when it is fit.
 #[must_use]
-pub fn problem(info: &ModInfo, file: &Path, kernel: &KernelId) -> Option<String> {
+pub fn problem(info: &ModInfo, kernel: &KernelId) -> Option<String> {
     if let Some(machine) = Machine::of(&kernel.arch)
         && !machine.runs(info)
     {
@@ -32,22 +33,12 @@ pub fn problem(info: &ModInfo, file: &Path, kernel: &KernelId) -> Option<String>
         ));
     }
     match info.release() {
-        None => return Some("it does not say for which kernel it was built (no vermagic)".to_owned()),
+        None => Some("it does not say for which kernel it was built (no vermagic)".to_owned()),
         Some(release) if release != kernel.release.as_str() => {
-            return Some(format!("it was built for kernel {release}, not for {}", kernel.release));
+            Some(format!("it was built for kernel {release}, not for {}", kernel.release))
         }
-        Some(_) => {}
+        Some(_) => None,
     }
-    let file_name = file.file_name().unwrap_or_default().to_string_lossy();
-    let stem = file_name.find(".ko").map_or(&*file_name, |end| file_name.get(..end).unwrap_or_default());
-    // Kernels before 4.13 put no name into .modinfo.
-    let name = info.name.as_deref().filter(|name| folded(name) != folded(stem))?;
-    Some(format!("it calls itself {name}, so the kernel would not know it as {stem}"))
-}
-
-/// The kernel treats both signs as one.
-fn folded(name: &str) -> String {
-    name.replace('-', "_")
 }
 
 struct Machine {
@@ -108,7 +99,7 @@ mod tests {
 
     #[rstest]
     #[case::other_kernel("r8169.ko", "6.1.0-57-amd64", None, Some("built for kernel"))]
-    #[case::other_name("r8168.ko", "", None, Some("calls itself r8169"))]
+    #[case::other_name("r8168.ko", "", None, None)]
     #[case::other_machine("r8169.ko", "", Some("s390x"), Some("another machine"))]
     #[case::unknown_machine("r8169.ko", "", Some("vax"), None)]
     fn what_is_not_fit_is_told(
@@ -142,15 +133,5 @@ mod tests {
         fs::write(&file, bytes).unwrap();
         let said = check(&file, &fixture::kernel()).unwrap().unwrap();
         assert!(said.contains(wanted), "{said}");
-    }
-
-    #[rstest]
-    #[case("snd-hda", "snd_hda", true)]
-    #[case("snd_hda", "snd_hda", true)]
-    #[case("snd.hda", "snd_hda", false)]
-    fn a_dash_is_an_underscore(#[case] file: &str, #[case] name: &str, #[case] fit: bool) {
-        let info = ModInfo { name: Some(name.to_owned()), ..ModInfo::read(&fixture::module("r8169.ko")).unwrap() };
-        let file = Path::new("x").join(format!("{file}.ko.xz"));
-        assert_eq!(problem(&info, &file, &fixture::kernel()).is_none(), fit);
     }
 }

@@ -90,8 +90,7 @@ fn trace(args: &Args) {
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .without_time()
-        .with_target(args.debug)
+        .event_format(terminal::Plain)
         .init();
 }
 

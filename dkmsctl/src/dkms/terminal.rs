@@ -1,10 +1,15 @@
 //! What is said while it works: results on standard output, trouble on standard error; on a terminal, one line that
 //! shows how far a build is.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use dkms_core::event::{Event, Phase, Sink};
 use dkms_core::model::{KernelId, PackageId};
+use tracing::Subscriber;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use super::failure::Failure;
 
@@ -119,6 +124,27 @@ impl Sink for Terminal {
             | Event::Waiting { why: None }
             | Event::Waited => {}
         }
+    }
+}
+
+/// What the engine says beside its events, in the form of all else that is said.
+pub(crate) struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> fmt::Result {
+        let grave = *event.metadata().level() <= tracing::Level::WARN;
+        write!(writer, "dkms: {}", if grave { "warning: " } else { "" })?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
     }
 }
 

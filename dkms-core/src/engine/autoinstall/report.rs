@@ -115,6 +115,9 @@ pub(super) fn tell(package: &PackageId, kernel: &KernelId, outcome: &Outcome, si
         Outcome::Broken { path } => {
             sink.warn(format!("broken, and passed over: its source {} is missing", path.display()));
         }
-        Outcome::Failed(Failed { why, .. }) => sink.warn(format!("not installed: {why}")),
+        Outcome::Failed(Failed { why, log: None, .. }) => sink.warn(format!("not installed: {why}")),
+        Outcome::Failed(Failed { why, log: Some(log), .. }) => {
+            sink.warn(format!("not installed: {why}; the whole log: {}", log.display()));
+        }
     }
 }
