@@ -70,8 +70,9 @@ fn builds_that_were_cut_off_end_installed_and_leave_nothing_behind() {
         machine.drop_slow(package);
     }
     // A CPU each; the others wait for theirs.
-    let processors: usize = machine.sh("nproc").parse().expect("a number");
-    gate.arrivals(processors.min(PACKAGES.len()));
+    let processors: usize = machine.sh("nproc").parse().unwrap();
+    let at_once = processors.min(PACKAGES.len());
+    assert_eq!(gate.arrivals(at_once).len(), at_once);
     // From here on a build goes straight through; those that run keep waiting on what they have open.
     gate.take_away();
     kill(&machine, DAEMON);
