@@ -61,6 +61,11 @@ pub enum Event {
         /// The file.
         path: PathBuf,
     },
+    /// Nothing is compiled: the build is taken out of the cache.
+    FromCache {
+        /// When it was built, in seconds since 1970.
+        built_at: u64,
+    },
     /// Somebody else has what the verb needs next.
     Waiting {
         /// For whom and what, in a sentence; none for a turn among one daemon's own workers.

@@ -78,6 +78,17 @@ impl BuildLog {
         self.line(&format!("\n# exit code: {code}\n# elapsed time: {hours:02}:{minutes:02}:{seconds:02}\n{RULE}"))
     }
 
+    /// Nothing is run: the result is out of the cache, and `log` is that of its build.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    pub fn from_cache(&mut self, built_at: u64, log: &[u8]) -> Result<()> {
+        let time = i64::try_from(built_at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+        let when = time.map(|t| t.strftime("%a %b %e %H:%M:%S UTC %Y").to_string()).unwrap_or_default();
+        self.line(&format!("\n# taken from the cache: nothing was compiled; the log of the build of {when}:\n{RULE}"))?;
+        self.write(log)
+    }
+
     fn line(&mut self, text: &str) -> Result<()> {
         self.write(format!("{text}\n").as_bytes())
     }

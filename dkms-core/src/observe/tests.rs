@@ -71,11 +71,9 @@ impl Machine {
 
     fn manifest(&self, built_from: &str, built: &str) {
         let record = BuiltRecord {
-            at: 0,
-            seconds: 1.0,
             fingerprint: built_from.into(),
-            source_stamp: String::new(),
             modules: vec![BuiltModule { file_name: "a.ko".into(), sha256: built.into() }],
+            ..BuiltRecord::default()
         };
         let mut manifest = Manifest::new(a(), self.kernel.clone(), record);
         let path = Path::new("/").join(INSTALLED);
