@@ -85,6 +85,14 @@ pub enum Event {
     },
 }
 
+/// What [`Event::FromCache`] tells people.
+#[must_use]
+pub fn from_cache(built_at: u64) -> String {
+    let time = i64::try_from(built_at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+    let when = time.map(|t| t.strftime(", built on %Y-%m-%d at %H:%M UTC").to_string()).unwrap_or_default();
+    format!("taken from the cache{when}; nothing was compiled")
+}
+
 /// Takes the events of a running verb.
 pub trait Sink {
     /// Called in order, from the thread that runs the verb.

@@ -83,9 +83,7 @@ impl BuildLog {
     /// # Errors
     /// When the disk refuses it.
     pub fn from_cache(&mut self, built_at: u64, log: &[u8]) -> Result<()> {
-        let time = i64::try_from(built_at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
-        let when = time.map(|t| t.strftime("%a %b %e %H:%M:%S UTC %Y").to_string()).unwrap_or_default();
-        self.line(&format!("\n# taken from the cache: nothing was compiled; the log of the build of {when}:\n{RULE}"))?;
+        self.line(&format!("\n# {}; the log of that build:\n{RULE}", crate::event::from_cache(built_at)))?;
         self.write(log)
     }
 

@@ -250,7 +250,7 @@ fn what_a_classic_tool_installed_is_adopted() {
 #[case::nothing(|_: &Machine| {}, "")]
 #[case::source(|m: &Machine| m.write("usr/src/a-1/a.c", "int b;\n"), "its source changed")]
 #[case::conf(|m: &Machine| m.source("AUTOINSTALL=yes\nNO_WEAK_MODULES=yes"), "its source changed")]
-#[case::patch(|m: &Machine| m.write("etc/dkms/a/patches/fix.patch", "-a\n+b\n"), "its source changed")]
+#[case::patch(|m: &Machine| m.write("etc/dkms/a/patches/fix.patch", "-a\n+b\n"), "its patches or scripts in /etc/dkms changed")]
 #[case::override_conf(|m: &Machine| m.write("etc/dkms/a-1.conf", "STRIP[0]=no\n"), "its overrides in /etc/dkms changed")]
 #[case::other_packages_override(|m: &Machine| m.write("etc/dkms/b.conf", "STRIP[0]=no\n"), "")]
 #[case::symbols(|m: &Machine| m.write(&format!("{BUILD}/Module.symvers"), "0x2\tprintk\n"), "the kernel's headers changed")]
@@ -260,7 +260,7 @@ fn what_a_classic_tool_installed_is_adopted() {
     |m: &Machine| { let now = entry(&m.look()).inputs.clone().unwrap(); m.manifest(&now.to_string(), "newer"); },
     "/updates/dkms/a.ko is from an earlier build"
 )]
-#[case::form_of_another_program(|m: &Machine| m.manifest("0.s.c.h.d", "digest"), "its source changed")]
+#[case::form_of_another_program(|m: &Machine| m.manifest("0.s.c.h.d", "digest"), "it was built by another version of dkmsd")]
 #[case::classic_build_that_we_installed(|m: &Machine| m.manifest("", "digest"), "")]
 fn what_we_installed_is_stale_when(#[case] change: fn(&Machine), #[case] reason: &str) {
     let machine = Machine::new();

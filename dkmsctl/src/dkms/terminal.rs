@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use dkms_core::event::{Event, Phase, Sink};
+use dkms_core::event::{Event, Phase, Sink, from_cache};
 use dkms_core::model::{KernelId, PackageId};
 
 use super::failure::Failure;
@@ -109,6 +109,7 @@ impl Sink for Terminal {
             Event::Note { text } | Event::Waiting { why: Some(text) } => {
                 self.line(&format!("{}: {text}", self.topic));
             }
+            Event::FromCache { built_at } => self.line(&format!("{}: {}", self.topic, from_cache(built_at))),
             Event::Warning { text } => self.warning(&format!("{}: {text}", self.topic)),
             Event::Phase { .. }
             | Event::Progress { .. }
