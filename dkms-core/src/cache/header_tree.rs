@@ -8,11 +8,15 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 /// Trees with more than this, in bytes, are not read: installed headers have some 60 MB.
 const LARGEST: u64 = 512 << 20;
+
+/// Of a tree that was not touched for so long, the kernel may well be gone; else it is read once more.
+const REMEMBERED_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// The digest (hex) of a header tree that is spread over `roots`. `memory`: a folder for what was found out.
 ///
@@ -48,6 +52,13 @@ fn limited(roots: &[PathBuf], memory: &Path, largest: u64) -> io::Result<String>
 
 fn remember(memory: &Path, place: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(memory)?;
+    for entry in fs::read_dir(memory)?.flatten() {
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age > REMEMBERED_FOR) {
+            // Gone already is as good.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
     let mut file = tempfile::NamedTempFile::new_in(memory)?;
     io::Write::write_all(&mut file, text.as_bytes())?;
     file.persist(place)?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Engine, Order};
+use super::Engine;
 use crate::artifact::sign::{self, SignSettings};
 use crate::artifact::{CompressOptions, Suffix};
 use crate::build::{Build, cached, sandbox};
@@ -19,8 +19,15 @@ use crate::tree::{self, SourceState, files};
 /// A build that can be kept.
 pub(super) struct Cached {
     cache: Cache,
-    /// What it is called, but for the certificate, which the build may be the first to make.
+    keys: Keys,
+}
+
+/// What a build is called.
+struct Keys {
+    /// But for the certificate, which the build may be the first to make.
     unsigned: Key,
+    /// In the cache.
+    key: Key,
 }
 
 impl Engine {
@@ -48,8 +55,8 @@ impl Engine {
             }
             return None;
         }
-        match self.cache_key(build, build.inputs, Vec::new()) {
-            Ok(unsigned) => Some(Cached { cache, unsigned }),
+        match self.cache_keys(build, build.inputs) {
+            Ok(keys) => Some(Cached { cache, keys }),
             Err(error) => {
                 sink.warn(format!("the cache of builds is not used: {error}"));
                 None
@@ -72,41 +79,21 @@ impl Engine {
         conditions
     }
 
-    /// Puts the build in its place, if the cache has it; says whether.
-    pub(super) fn take_cached(
-        &self,
-        cached: Option<&Cached>,
-        build: &Build<'_>,
-        order: &Order,
-        sink: &mut dyn Sink,
-    ) -> Result<bool> {
-        let Some(Cached { cache, .. }) = cached.filter(|_| !order.force) else { return Ok(false) };
-        match self.cache_key(build, build.inputs, self.certificate(build)) {
-            Ok(key) => cached::take(build, cache, &key, sink),
-            Err(error) => {
-                sink.warn(format!("the cache of builds is not used: {error}"));
-                Ok(false)
-            }
-        }
-    }
-
     /// Keeps what was built, if it was built from what it is called by to the end.
-    pub(super) fn keep_cached(&self, Cached { cache, unsigned }: &Cached, build: &Build<'_>, sink: &mut dyn Sink) {
-        let keys = self
+    pub(super) fn keep_cached(&self, Cached { cache, keys }: &Cached, build: &Build<'_>, sink: &mut dyn Sink) {
+        let now = self
             .observer
             .inputs(build.package, build.kernel, build.source, build.headers, &build.inputs.depends)
-            .and_then(|now| {
-                Ok((self.cache_key(build, &now, Vec::new())?, self.cache_key(build, &now, self.certificate(build))?))
-            });
-        match keys {
-            Ok((now, key)) if now == *unsigned => cached::keep(build, cache, &key, sink),
+            .and_then(|now| self.cache_keys(build, &now));
+        match now {
+            Ok(now) if now.unsigned == keys.unsigned => cached::keep(build, cache, &now.key, sink),
             // What changed while it was built makes it stale, too.
             Ok(_) => {}
             Err(error) => sink.warn(format!("the build could not be kept in the cache: {error}")),
         }
     }
 
-    fn cache_key(&self, build: &Build<'_>, inputs: &Fingerprint, certificate: Vec<u8>) -> Result<Key> {
+    fn cache_keys(&self, build: &Build<'_>, inputs: &Fingerprint) -> Result<Keys> {
         let layout = &self.layout;
         let memory = layout.build_cache().with_file_name("headers");
         let headers = header_tree::identity(&build.headers.roots, &memory).at("read", &build.headers.dir)?;
@@ -117,7 +104,9 @@ impl Engine {
         };
         let environment = self.settings.build_environment.as_deref();
         let source = layout.kernel_source_inside(&build.kernel.release);
-        let ingredients = Ingredients {
+        let signing = self.sign_settings(build);
+        let (_, certificate) = sign::key_paths(layout, &build.kernel.release, &signing);
+        let unsigned = Ingredients {
             package: build.package,
             kernel: build.kernel,
             inputs,
@@ -125,8 +114,8 @@ impl Engine {
             directives: &self.adjustments.directives,
             headers,
             dependencies: self.dependency_digests(build)?,
-            signing: &self.sign_settings(build),
-            certificate,
+            signing: &signing,
+            certificate: Vec::new(),
             suffix: Suffix::of_kernel(layout, &build.kernel.release)?,
             compress: &compress,
             build_environment: environment.map(|file| (file, fs::read(layout.host(file)).unwrap_or_default())),
@@ -138,16 +127,14 @@ impl Engine {
                 build.source,
             ],
         };
-        ingredients.key().map_err(std::io::Error::from).at("digest what is built of", build.source)
+        let signed = Ingredients { certificate: fs::read(certificate).unwrap_or_default(), ..unsigned.clone() };
+        let key =
+            |of: &Ingredients<'_>| of.key().map_err(std::io::Error::from).at("digest what is built of", build.source);
+        Ok(Keys { unsigned: key(&unsigned)?, key: key(&signed)? })
     }
 
     fn sign_settings(&self, build: &Build<'_>) -> SignSettings {
         SignSettings::of(&self.settings, self.observer.distro(), self.in_chroot, &build.kernel.release)
-    }
-
-    fn certificate(&self, build: &Build<'_>) -> Vec<u8> {
-        let (_, certificate) = sign::key_paths(&self.layout, &build.kernel.release, &self.sign_settings(build));
-        fs::read(certificate).unwrap_or_default()
     }
 
     /// A package may read the source of what it depends on, its symbols, and what its POST_BUILD left for others.
@@ -185,6 +172,16 @@ impl Engine {
             }
         }
         Ok(fingerprint::digest(parts.iter().map(String::as_bytes)))
+    }
+}
+
+impl Cached {
+    /// Puts the build in its place, if the cache has it; says whether.
+    ///
+    /// # Errors
+    /// When it cannot be put there.
+    pub(super) fn take(&self, build: &Build<'_>, sink: &mut dyn Sink) -> Result<bool> {
+        cached::take(build, &self.cache, &self.keys.key, sink)
     }
 }
 

@@ -161,7 +161,9 @@ impl Engine {
             make_keys: !self.in_chroot,
         };
         let cached = self.cached(&order, sink);
-        if self.take_cached(cached.as_ref(), &order, asked, sink)? {
+        if let Some(cached) = cached.as_ref().filter(|_| !asked.force)
+            && cached.take(&order, sink)?
+        {
             return Ok(());
         }
         build::run(&order, sink)?;
