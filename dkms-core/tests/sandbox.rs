@@ -64,6 +64,9 @@ fn main() {
         ("a_key_is_out_of_sight", a_key_is_out_of_sight),
         ("services_and_homes_are_out_of_sight", services_and_homes_are_out_of_sight),
         ("tmp_is_its_own", tmp_is_its_own),
+        ("a_fork_bomb_is_refused_and_leaves_nothing", a_fork_bomb_is_refused_and_leaves_nothing),
+        ("no_file_grows_without_end_and_no_core_is_left", no_file_grows_without_end_and_no_core_is_left),
+        ("memory_is_refused_and_it_is_the_first_to_go", memory_is_refused_and_it_is_the_first_to_go),
         ("only_its_own_build_folder_is_there", only_its_own_build_folder_is_there),
         ("a_failed_builds_log_leads_nowhere", a_failed_builds_log_leads_nowhere),
         ("of_two_failures_at_once_one_is_kept_whole", of_two_failures_at_once_one_is_kept_whole),
@@ -223,6 +226,30 @@ fn services_and_homes_are_out_of_sight() {
     assert_eq!(says(&sh("ls -A /root /home /run | grep -v ':$' | grep . || true")), "");
     let (ended, text) = told(&sh("echo x > /root/x"));
     assert!(ended != Ended::Code(0) && text.contains("Read-only"), "{text}");
+}
+
+fn a_fork_bomb_is_refused_and_leaves_nothing() {
+    // Not bash, which would try again and again.
+    let bomb = "i=0; while [ $i -lt 100000 ]; do sleep 777.5 & i=$((i+1)); done";
+    let (ended, text) = told(&Confined::new("/", "dash", ["-c", bomb]).user(Some(&nobody())));
+    assert_ne!(ended, Ended::Code(0));
+    assert!(text.contains("fork"), "{text}");
+    assert!(!runs("777.5"));
+}
+
+fn no_file_grows_without_end_and_no_core_is_left() {
+    let (ended, text) = told(&sh("truncate -s 1T /tmp/big 2>&1; ulimit -c"));
+    assert_eq!(ended, Ended::Code(0));
+    assert!(text.contains("big") && text.ends_with("\n0\n"), "{text}");
+}
+
+fn memory_is_refused_and_it_is_the_first_to_go() {
+    let (ended, text) = told(&sh("cat /proc/self/oom_score_adj; ulimit -d"));
+    assert_eq!(ended, Ended::Code(0));
+    let mut numbers = text.lines();
+    assert_eq!(numbers.next(), Some("500"));
+    let kilobytes: u64 = numbers.next().unwrap().parse().unwrap();
+    assert!(kilobytes >= 1 << 20);
 }
 
 fn tmp_is_its_own() {

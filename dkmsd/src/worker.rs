@@ -89,10 +89,11 @@ fn perform(
         (Operation::Uninstall, Some(package), Some(kernel)) => engine.uninstall(package, kernel, &order, sink),
         (Operation::Unbuild, Some(package), Some(kernel)) => engine.unbuild(package, kernel, &order, sink),
         (Operation::Remove, Some(package), _) => {
-            for kernel in engine.remove(package, &order, sink)? {
-                engine.finish_kernel(&kernel, std::slice::from_ref(package), sink)?;
-            }
-            Ok(Done::Changed)
+            let kernels = engine.remove(package, &order, sink)?;
+            let settled = engine.settle_kernels(&kernels, package, order.depmod, sink);
+            let releases: Vec<_> = kernels.into_iter().map(|kernel| kernel.release).collect();
+            engine.post_transaction(&releases, sink);
+            settled.map(|()| Done::Changed)
         }
         (Operation::Clean, Some(package), Some(kernel)) => engine.clean(package, kernel, sink),
         (Operation::Finish, _, Some(kernel)) => {

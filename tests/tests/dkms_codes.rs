@@ -282,6 +282,7 @@ const REFUSED: &[Case] = &[
     case(5, "dkms build --all t-one/1.0").given(ADDED).err(&["--all"]),
     case(5, "dkms install t-one/1.0 --all").given(ADDED).err(&["--all"]),
     case(5, "dkms autoinstall --all").given(ADDED).err(&["--all"]),
+    case(12, "dkms build t-one/1.0 -k $K/").given(ADDED),
     case(16, "dkms build t-one/1.0 -k $K -a ''").given(ADDED),
     case(16, "dkms build t-one/1.0 -k ''").given(ADDED),
 ];

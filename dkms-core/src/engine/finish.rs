@@ -82,6 +82,28 @@ impl Engine {
         Ok(())
     }
 
+    /// [`Engine::settle_kernel`] for each kernel that a package was taken off, whatever becomes of the others.
+    ///
+    /// # Errors
+    /// The first one; those that follow it are warnings.
+    pub fn settle_kernels(
+        &self,
+        kernels: &[KernelId],
+        package: &PackageId,
+        depmod: Depmod,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let mut ended = Ok(());
+        for kernel in kernels {
+            match self.settle_kernel(kernel, std::slice::from_ref(package), depmod, sink) {
+                Err(error) if ended.is_ok() => ended = Err(error),
+                Err(error) => sink.warn(error.to_string()),
+                Ok(()) => {}
+            }
+        }
+        ended
+    }
+
     /// Runs depmod; when it fails, undoes the installs.
     fn index(&self, kernel: &KernelId, names: &[&PackageName], sink: &mut dyn Sink) -> Result<()> {
         sink.phase(Phase::Depmod);

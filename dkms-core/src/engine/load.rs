@@ -273,7 +273,12 @@ impl Engine {
             files::remove_tree(&stand_in)?;
             self.make_stand_in(unpacked, &stand_in)?;
         }
-        files::link_atomic(&self.link_target(&package, has_source), &self.layout.source_link(&package))
+        let link = self.layout.source_link(&package);
+        // A classic tool that had no source made this the folder itself, which no link can be renamed over.
+        if files::look(&link)?.is_some_and(|found| found.is_dir()) {
+            files::remove_tree(&link)?;
+        }
+        files::link_atomic(&self.link_target(&package, has_source), &link)
     }
 
     fn link_target(&self, package: &PackageId, has_source: bool) -> PathBuf {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use super::autoinstall::Failed;
 use super::weak::Weak;
 use super::{Done, Engine, Order, now_in_seconds, remove_if_there, waiting};
 use crate::error::{Error, Result};
@@ -20,6 +21,8 @@ pub struct Removed {
     pub placed: Vec<KernelId>,
     /// Kernels for which something built was dropped.
     pub unbuilt: Vec<KernelId>,
+    /// What could not be done, in the order of the kernels.
+    pub failed: Vec<Failed>,
     /// No kernel was left, so the package has gone from the tree.
     pub forgotten: bool,
 }
@@ -141,11 +144,12 @@ impl Engine {
         tree::forget(&self.layout, package)
     }
 
-    /// The classic remove: takes a package off the named kernels and drops what was built for them; when nothing built is
-    /// left on any kernel, forgets it. Its source stays. On a kernel where there is nothing to do, it says so and goes on.
+    /// The classic remove: takes a package off the named kernels and drops what was built for them, each kernel whatever
+    /// becomes of the others; when nothing built is left on any kernel, forgets it. Its source stays. On a kernel where
+    /// there is nothing to do, it says so and goes on.
     ///
     /// # Errors
-    /// When the package is not in the tree or broken, or the disk refuses.
+    /// When the package is not in the tree or broken. What the disk refuses is in the result.
     pub fn remove_from(
         &self,
         package: &PackageId,
@@ -156,26 +160,51 @@ impl Engine {
         self.source(package)?;
         let mut removed = Removed::default();
         for kernel in kernels {
-            let (uninstalled, unbuilt) =
-                (self.uninstall(package, kernel, order, sink)?, self.drop_built(package, kernel, sink)?);
-            if uninstalled == Done::Placed {
-                removed.placed.push(kernel.clone());
-            }
-            if unbuilt {
-                removed.unbuilt.push(kernel.clone());
-            }
-            if let (Done::Unchanged(_), false) = (uninstalled, unbuilt) {
-                sink.note(format!("{package} is not built for {}", kernel.release));
+            if let Err(error) = self.remove_on(package, kernel, order, &mut removed, sink) {
+                removed.failed.push(Failed::from(&error));
             }
         }
-        if tree::package(&self.layout, package)?.is_none_or(|found| found.entries.is_empty()) {
-            if order.by_hand {
-                tree::holds::hold(&self.layout, package, None, order.uid, now_in_seconds())?;
+        if removed.failed.is_empty() {
+            match self.forget_if_on_none(package, order, sink) {
+                Ok(forgotten) => removed.forgotten = forgotten,
+                Err(error) => removed.failed.push(Failed::from(&error)),
             }
-            self.forget(package, sink)?;
-            removed.forgotten = true;
         }
         Ok(removed)
+    }
+
+    fn remove_on(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        order: &Order,
+        removed: &mut Removed,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let uninstalled = self.uninstall(package, kernel, order, sink)?;
+        // Before anything else can fail: its depmod is due.
+        if uninstalled == Done::Placed {
+            removed.placed.push(kernel.clone());
+        }
+        let unbuilt = self.drop_built(package, kernel, sink)?;
+        if unbuilt {
+            removed.unbuilt.push(kernel.clone());
+        }
+        if let (Done::Unchanged(_), false) = (uninstalled, unbuilt) {
+            sink.note(format!("{package} is not built for {}", kernel.release));
+        }
+        Ok(())
+    }
+
+    fn forget_if_on_none(&self, package: &PackageId, order: &Order, sink: &mut dyn Sink) -> Result<bool> {
+        if tree::package(&self.layout, package)?.is_some_and(|found| !found.entries.is_empty()) {
+            return Ok(false);
+        }
+        if order.by_hand {
+            tree::holds::hold(&self.layout, package, None, order.uid, now_in_seconds())?;
+        }
+        self.forget(package, sink)?;
+        Ok(true)
     }
 
     /// Drops what is left of a package on a kernel that is gone, and the kernel's folder when nobody else's files are

@@ -10,6 +10,7 @@ mod classic;
 mod crashing;
 mod depending;
 mod finishing;
+mod fitness;
 mod installing;
 mod interleaving;
 mod removing;

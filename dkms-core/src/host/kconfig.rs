@@ -9,6 +9,7 @@ use crate::model::Arch;
 /// The CONFIG_ values of one kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelConfig {
+    /// As they are written, quotes and all.
     values: HashMap<String, String>,
     /// The file it was read from; none when neither exists.
     pub path: Option<PathBuf>,
@@ -33,17 +34,14 @@ impl KernelConfig {
         Some(Self { path: Some(path), ..Self::parse(&String::from_utf8_lossy(&text)) })
     }
 
-    /// Takes `CONFIG_X=value` lines; quotes around a value are not part of it.
+    /// Takes `CONFIG_X=value` lines.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let values = text
             .lines()
             .filter_map(|line| line.trim().split_once('='))
             .filter(|(name, _)| name.starts_with("CONFIG_"))
-            .map(|(name, value)| {
-                let bare = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
-                (name.to_owned(), bare.to_owned())
-            })
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         Self { values, path: None }
     }
@@ -51,7 +49,8 @@ impl KernelConfig {
     /// The value of `CONFIG_X`, without quotes; none when it is not set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+        let value = self.values.get(name)?;
+        Some(value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
     }
 
     /// What `uname -m` says on a kernel of this configuration; none for an architecture that nothing is known about.
@@ -75,10 +74,10 @@ impl KernelConfig {
         Arch::new(*arch).ok()
     }
 
-    /// Whether `CONFIG_X` is `y` or `m`.
+    /// Whether `CONFIG_X` is `y` or `m`; a text that says so, in quotes, is not.
     #[must_use]
     pub fn enabled(&self, name: &str) -> bool {
-        matches!(self.get(name), Some("y" | "m"))
+        matches!(self.values.get(name).map(String::as_str), Some("y" | "m"))
     }
 }
 
@@ -95,6 +94,13 @@ mod tests {
         assert!(config.enabled("CONFIG_ACPI") && config.enabled("CONFIG_V4L2"));
         assert!(!config.enabled("CONFIG_DEBUG"));
         assert_eq!(config.get("CONFIG_CC_VERSION_TEXT"), Some("gcc-12 (Debian 12.2.0-14) 12.2.0"));
+    }
+
+    #[test]
+    fn a_text_is_neither_y_nor_m() {
+        let config = KernelConfig::parse("CONFIG_LOCALVERSION=\"y\"\nCONFIG_DEFAULT_HOSTNAME=\"m\"\n");
+        assert!(!config.enabled("CONFIG_LOCALVERSION") && !config.enabled("CONFIG_DEFAULT_HOSTNAME"));
+        assert_eq!(config.get("CONFIG_LOCALVERSION"), Some("y"));
     }
 
     #[rstest]

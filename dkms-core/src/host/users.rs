@@ -16,9 +16,10 @@ pub struct User {
 }
 
 /// The user `dkms`, where it exists (design.md, decision 6). Read from the root's own /etc/passwd: it is a system user.
+/// None where this is not root: only root can run something as somebody else.
 #[must_use]
 pub fn build_user(layout: &Layout) -> Option<User> {
-    named(layout, "dkms")
+    rustix::process::geteuid().is_root().then(|| named(layout, "dkms")).flatten()
 }
 
 /// A user by name.

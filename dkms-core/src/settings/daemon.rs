@@ -13,7 +13,8 @@ use crate::model::PackageName;
 /// `[daemon]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonSettings {
-    /// `max_jobs`: how many builds run at once; the number of CPUs by default.
+    /// `max_jobs`: how many jobs are under way at once; twice the number of CPUs by default, so that one prepares while
+    /// another compiles. Compilers are counted by the jobserver ([`crate::build::jobserver`]), whatever stands here.
     pub max_jobs: u32,
     /// `quiet_seconds`: how long nothing may have changed before headers count as whole.
     pub quiet: Duration,
@@ -23,6 +24,30 @@ pub struct DaemonSettings {
     pub build_timeout: Duration,
     /// `cache_megabytes`: how much of finished builds is kept, in MiB; 0 for nothing.
     pub cache_megabytes: u32,
+    /// `nice` and `io_priority`: how builds stand behind what people do with the machine.
+    pub priority: Priority,
+}
+
+/// How a process stands behind others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Priority {
+    /// As nice(1) adds it, from 0 to 19.
+    pub nice: i32,
+    /// When it may read and write.
+    pub io: IoPriority,
+}
+
+/// When a process may read and write, as ionice(1) has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IoPriority {
+    /// As others.
+    #[default]
+    Normal,
+    /// After others.
+    Low,
+    /// When nobody else does.
+    Idle,
 }
 
 impl Default for DaemonSettings {
@@ -40,7 +65,7 @@ pub struct PackageSettings {
     pub user: Option<String>,
     /// `writable`: folders that its build may write, beside its own.
     pub writable: Vec<PathBuf>,
-    /// `timeout`, in minutes: how long its build may take; as the daemon's when none.
+    /// `timeout`, in minutes or as `"45m"`, `"2h"`: how long its build may take; as the daemon's when none.
     pub timeout: Option<Duration>,
     /// `cache = false`: its builds are neither kept nor taken from the cache.
     pub uncached: bool,
@@ -63,6 +88,8 @@ struct DaemonTable {
     package_manager_wait_minutes: Option<u32>,
     build_timeout_minutes: Option<toml::Spanned<u32>>,
     cache_megabytes: Option<u32>,
+    nice: Option<toml::Spanned<i32>>,
+    io_priority: Option<IoPriority>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,19 +100,41 @@ struct PackageTable {
     user: Option<toml::Spanned<String>>,
     #[serde(default)]
     writable: Vec<toml::Spanned<PathBuf>>,
-    timeout: Option<toml::Spanned<u32>>,
+    timeout: Option<toml::Spanned<Span>>,
     cache: Option<bool>,
+}
+
+/// A length of time.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Span {
+    Minutes(u32),
+    Words(String),
+}
+
+impl Span {
+    fn duration(&self) -> Option<Duration> {
+        let length = match self {
+            Self::Minutes(n) => minutes(*n),
+            Self::Words(words) => Duration::try_from(words.parse::<jiff::SignedDuration>().ok()?).ok()?,
+        };
+        (length >= Duration::from_secs(1)).then_some(length)
+    }
 }
 
 impl From<DaemonTable> for DaemonSettings {
     fn from(table: DaemonTable) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         Self {
-            max_jobs: table.max_jobs.map_or(cpus, toml::Spanned::into_inner),
+            max_jobs: table.max_jobs.map_or(cpus.saturating_mul(2), toml::Spanned::into_inner),
             quiet: Duration::from_secs(table.quiet_seconds.unwrap_or(2).into()),
             package_manager_wait: minutes(table.package_manager_wait_minutes.unwrap_or(10)),
             build_timeout: minutes(table.build_timeout_minutes.map_or(60, toml::Spanned::into_inner)),
             cache_megabytes: table.cache_megabytes.unwrap_or(512),
+            priority: Priority {
+                nice: table.nice.map_or(10, toml::Spanned::into_inner),
+                io: table.io_priority.unwrap_or(IoPriority::Low),
+            },
         }
     }
 }
@@ -115,6 +164,9 @@ fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageNam
             return Err(bad(number.span().start, format!("{name} is 0; write 1 or more, or leave it out")));
         }
     }
+    if let Some(nice) = file.daemon.nice.as_ref().filter(|nice| !(0..=19).contains(nice.get_ref())) {
+        return Err(bad(nice.span().start, format!("nice is {}; write a number from 0 to 19", nice.get_ref())));
+    }
     let mut packages = BTreeMap::new();
     for (name, table) in file.package {
         let start = table.span().start;
@@ -132,19 +184,18 @@ fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageNam
         {
             return Err(bad(user.span().start, format!("\"{}\" is not a user's name", user.get_ref())));
         }
-        if let Some(timeout) = &table.timeout
-            && *timeout.get_ref() == 0
-        {
-            return Err(bad(
-                timeout.span().start,
-                "timeout is 0; write minutes, 1 or more, or leave it out".to_owned(),
-            ));
-        }
+        let timeout = match &table.timeout {
+            None => None,
+            Some(given) => Some(given.get_ref().duration().ok_or_else(|| {
+                let why = "timeout is no length of time; write minutes, or as \"45m\" or \"2h\", or leave it out";
+                bad(given.span().start, why.to_owned())
+            })?),
+        };
         let settings = PackageSettings {
             network: table.network,
             user: table.user.map(toml::Spanned::into_inner),
             writable: table.writable.into_iter().map(toml::Spanned::into_inner).collect(),
-            timeout: table.timeout.map(|t| minutes(t.into_inner())),
+            timeout,
             uncached: table.cache == Some(false),
         };
         packages.insert(name, settings);
@@ -168,10 +219,11 @@ mod tests {
 
     #[test]
     fn what_is_set_takes_effect_and_the_rest_keeps_its_default() {
-        let text = "[daemon]\nmax_jobs = 3\nbuild_timeout_minutes = 5\ncache_megabytes = 0\n\n[package.nvidia]\nnetwork = true\nuser = \"builder\"\nwritable = [\"/var/cache/x\"]\ntimeout = 90\ncache = false\n[package.zfs]\ncache = true\n";
+        let text = "[daemon]\nmax_jobs = 3\nbuild_timeout_minutes = 5\ncache_megabytes = 0\nio_priority = \"idle\"\n\n[package.nvidia]\nnetwork = true\nuser = \"builder\"\nwritable = [\"/var/cache/x\"]\ntimeout = 90\ncache = false\n[package.zfs]\ncache = true\n";
         let (daemon, packages) = parse(Path::new("dkmsd.toml"), text).unwrap();
         assert_eq!((daemon.max_jobs, daemon.build_timeout), (3, Duration::from_secs(300)));
         assert_eq!((daemon.cache_megabytes, DaemonSettings::default().cache_megabytes), (0, 512));
+        assert_eq!(daemon.priority, Priority { nice: 10, io: IoPriority::Idle });
         assert_eq!((daemon.quiet, daemon.package_manager_wait), (Duration::from_secs(2), Duration::from_secs(600)));
         let nvidia = &packages[&PackageName::new("nvidia").unwrap()];
         assert!(nvidia.network && nvidia.uncached);
@@ -180,9 +232,23 @@ mod tests {
     }
 
     #[rstest]
+    #[case("90", 5400)]
+    #[case("\"45m\"", 2700)]
+    #[case("\"1h 30m\"", 5400)]
+    #[case("\"90s\"", 90)]
+    fn a_timeout_is_minutes_or_says_its_unit(#[case] given: &str, #[case] seconds: u64) {
+        let (_, packages) = parse(Path::new("dkmsd.toml"), &format!("[package.x]\ntimeout = {given}\n")).unwrap();
+        let set = packages[&PackageName::new("x").unwrap()].timeout;
+        assert_eq!(set, Some(Duration::from_secs(seconds)));
+    }
+
+    #[rstest]
     #[case("[daemon]\nmax_job = 3\n", 2, "max_job")]
     #[case("\n\n[deamon]\n", 3, "deamon")]
     #[case("[daemon]\nmax_jobs = 0\n", 2, "1 or more")]
+    #[case("[daemon]\nnice = 20\n", 2, "from 0 to 19")]
+    #[case("[daemon]\n\nnice = -1\n", 3, "from 0 to 19")]
+    #[case("[daemon]\nio_priority = \"none\"\n", 2, "normal")]
     #[case("[daemon]\nmax_jobs = -1\n", 2, "")]
     #[case("[daemon]\n\ncache_megabytes = \"1G\"\n", 3, "")]
     #[case("[package.x]\ncache = 1\n", 2, "")]
@@ -190,6 +256,9 @@ mod tests {
     #[case("[package.x]\nnetwork = true\nwritable = [\"a\"]\n", 3, "full path")]
     #[case("[package.x]\nwritable = [\"/a/../b\"]\n", 2, "..")]
     #[case("[package.x]\n\ntimeout = 0\n", 3, "minutes")]
+    #[case("[package.x]\ntimeout = \"soon\"\n", 2, "45m")]
+    #[case("[package.x]\ntimeout = \"-1h\"\n", 2, "45m")]
+    #[case("[package.x]\ntimeout = true\n", 2, "")]
     #[case("[package.\"a/b\"]\ntimeout = 1\n", 1, "slash")]
     #[case("[daemon\n", 1, "")]
     fn errors_name_the_line(#[case] text: &str, #[case] wanted: usize, #[case] word: &str) {

@@ -190,6 +190,8 @@ fn source(layout: &Layout, id: &PackageId) -> Result<Option<SourceState>> {
             let target = resolve(layout, &link)?;
             Ok(Some(if target.is_dir() { SourceState::Present(target) } else { SourceState::Broken(target) }))
         }
+        // A classic tool makes the folder itself for modules that came without their source.
+        Some(found) if found.is_dir() => Ok(Some(SourceState::Present(link))),
         None if layout.source(id).is_dir() => Ok(Some(SourceState::Broken(layout.source(id)))),
         _ => Ok(None),
     }

@@ -51,6 +51,16 @@ fn no_tree_has_no_packages() {
     assert_eq!(package(&layout, &id("a/1")).unwrap(), None);
 }
 
+/// As DKMS 3.0.10 leaves modules that were loaded without their source.
+#[test]
+fn a_source_can_be_the_folder_itself() {
+    let (_root, layout) = setup();
+    let id = id("a/1");
+    fs::create_dir_all(layout.source_link(&id)).unwrap();
+    let source = package(&layout, &id).unwrap().map(|found| found.source);
+    assert_eq!(source, Some(SourceState::Present(layout.source_link(&id))));
+}
+
 #[rstest]
 #[case::added(true, Some("/usr/src/a-1"), Some(true))]
 #[case::dangling(false, Some("/usr/src/a-1"), Some(false))]

@@ -1,6 +1,6 @@
 //! The actions that change one package on some kernels: add, build, install, uninstall, unbuild, remove.
 
-use dkms_core::engine::{Done, autoinstall};
+use dkms_core::engine::{Done, Engine, Order, autoinstall};
 use dkms_core::error::Error;
 use dkms_core::model::{KernelId, KernelRelease, PackageId};
 use dkms_core::tree;
@@ -74,22 +74,36 @@ pub(crate) fn install(machine: &Machine, args: &Args, terminal: &mut Terminal) -
     let mut changed = Vec::new();
     let outcome = each(&machine.kernels(args)?, terminal, |kernel, terminal| {
         terminal.subject(format!("{package}, {}", shown(kernel)));
-        let done = machine.engine.install(&package, kernel, &machine.order, terminal)?;
-        let mut reports = Vec::new();
-        if done == Done::Placed {
-            let mut batch = vec![package.clone()];
-            machine.engine.rebuild_dependents(&mut batch, kernel, &machine.order, &mut reports, terminal);
-            machine.engine.settle_kernel(kernel, &batch, machine.order.depmod, terminal)?;
+        if install_on(&machine.engine, &machine.order, &package, kernel, terminal)? {
             changed.push(kernel.release.clone());
-        }
-        say(&done, &format!("{package}: installed for {}", shown(kernel)), terminal);
-        for report in reports.iter().filter(|report| report.outcome == autoinstall::Outcome::Installed) {
-            terminal.line(&format!("{}: installed for {}", report.package, shown(kernel)));
         }
         Ok(())
     });
-    conclude(machine, &changed, terminal);
+    conclude(&machine.engine, &changed, terminal);
     outcome
+}
+
+/// Installs on one kernel, builds anew what was built against another version of it, and makes all of that final. Tells
+/// whether anything was changed, so that post_transaction is due.
+pub(crate) fn install_on(
+    engine: &Engine,
+    order: &Order,
+    package: &PackageId,
+    kernel: &KernelId,
+    terminal: &mut Terminal,
+) -> Result<bool, Failure> {
+    let done = engine.install(package, kernel, order, terminal)?;
+    let mut reports = Vec::new();
+    if done == Done::Placed {
+        let mut batch = vec![package.clone()];
+        engine.rebuild_dependents(&mut batch, kernel, order, &mut reports, terminal);
+        engine.settle_kernel(kernel, &batch, order.depmod, terminal)?;
+    }
+    say(&done, &format!("{package}: installed for {}", shown(kernel)), terminal);
+    for report in reports.iter().filter(|report| report.outcome == autoinstall::Outcome::Installed) {
+        terminal.line(&format!("{}: installed for {}", report.package, shown(kernel)));
+    }
+    Ok(done == Done::Placed)
 }
 
 pub(crate) fn uninstall(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
@@ -130,7 +144,7 @@ fn take_away(
         say(&done, &format!("{package}: {word} for {}", shown(kernel)), terminal);
         Ok(())
     });
-    conclude(machine, &changed, terminal);
+    conclude(&machine.engine, &changed, terminal);
     outcome
 }
 
@@ -145,9 +159,7 @@ pub(crate) fn remove(machine: &Machine, args: &Args, terminal: &mut Terminal) ->
     recover_as_root(machine, terminal)?;
     terminal.subject(package.to_string());
     let removed = machine.engine.remove_from(&package, &kernels, &machine.order, terminal)?;
-    for kernel in &removed.placed {
-        machine.engine.settle_kernel(kernel, std::slice::from_ref(&package), machine.order.depmod, terminal)?;
-    }
+    let settled = machine.engine.settle_kernels(&removed.placed, &package, machine.order.depmod, terminal);
     for kernel in &removed.unbuilt {
         terminal.line(&format!("{package}: unbuilt for {}", shown(kernel)));
     }
@@ -156,12 +168,15 @@ pub(crate) fn remove(machine: &Machine, args: &Args, terminal: &mut Terminal) ->
     }
     let mut changed: Vec<_> =
         removed.placed.iter().chain(&removed.unbuilt).map(|kernel| kernel.release.clone()).collect();
+    changed.sort();
     changed.dedup();
     if changed.is_empty() && removed.forgotten {
         changed.extend(kernels.first().map(|kernel| kernel.release.clone()));
     }
-    conclude(machine, &changed, terminal);
-    Ok(())
+    conclude(&machine.engine, &changed, terminal);
+    let mut failures: Vec<Failure> = removed.failed.into_iter().map(Failure::from).collect();
+    failures.extend(settled.err().map(Failure::from));
+    first_of(failures, terminal)
 }
 
 /// Makes the key that modules are signed with, when it is not there.
@@ -201,9 +216,9 @@ fn recover_as_root(machine: &Machine, terminal: &mut Terminal) -> Outcome {
 }
 
 /// post_transaction, once for all kernels that were changed.
-fn conclude(machine: &Machine, changed: &[KernelRelease], terminal: &mut Terminal) {
+pub(crate) fn conclude(engine: &Engine, changed: &[KernelRelease], terminal: &mut Terminal) {
     if !changed.is_empty() {
-        machine.engine.post_transaction(changed, terminal);
+        engine.post_transaction(changed, terminal);
     }
 }
 
@@ -221,4 +236,10 @@ fn each(
         }
     }
     first.map_or(Ok(()), Err)
+}
+
+/// Tells all of them; the first one's code is the program's.
+fn first_of(failures: Vec<Failure>, terminal: &mut Terminal) -> Outcome {
+    failures.iter().for_each(|failure| terminal.failure(failure));
+    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.silent()))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dkms_core::distribute::Contents;
-use dkms_core::engine::{KernelChoice, LoadedArchive, PackTarball};
+use dkms_core::engine::{Engine, KernelChoice, LoadedArchive, Order, PackTarball};
 use dkms_core::model::PackageId;
 
 use super::args::Args;
@@ -43,25 +43,29 @@ pub(crate) fn take_in(
     archive: &Path,
     terminal: &mut Terminal,
 ) -> Result<Option<PackageId>, Failure> {
-    terminal.subject(archive.display().to_string());
-    match machine.engine.load_archive(archive, &machine.order, terminal)? {
-        LoadedArchive::Package(loaded) => {
-            terminal.line(&format!("{}: added from {}", loaded.package, archive.display()));
-            for kernel in &loaded.built {
-                terminal.line(&format!("{}: built for {}, as packed", loaded.package, shown(kernel)));
-            }
-            for kernel in &loaded.kept {
-                terminal.warning(&format!(
-                    "{} stays as it was built for {}; --force replaces it",
-                    loaded.package,
-                    shown(kernel)
-                ));
-            }
-            Ok(Some(loaded.package))
-        }
+    match unpack(&machine.engine, &machine.order, archive, terminal)? {
+        LoadedArchive::Package(loaded) => Ok(Some(loaded.package)),
         LoadedArchive::Rpm => {
             many::autoinstall(machine, args, terminal)?;
             Ok(None)
         }
     }
+}
+
+/// Loads an archive, and says what came of it. After an rpm, autoinstall is due.
+pub(crate) fn unpack(
+    engine: &Engine,
+    order: &Order,
+    archive: &Path,
+    terminal: &mut Terminal,
+) -> Result<LoadedArchive, Failure> {
+    terminal.subject(archive.display().to_string());
+    let found = engine.load_archive(archive, order, terminal)?;
+    if let LoadedArchive::Package(loaded) = &found {
+        terminal.line(&format!("{}: added from {}", loaded.package, archive.display()));
+        for kernel in &loaded.built {
+            terminal.line(&format!("{}: built for {}, as packed", loaded.package, shown(kernel)));
+        }
+    }
+    Ok(found)
 }

@@ -284,7 +284,13 @@ fn understand(args: &mut Args, words: Vec<OsString>, look: Look<'_>) -> Result<(
             return Err(Failure::new(4, format!("one action at a time: {first} or {second}")));
         }
     }
-    words.into_iter().for_each(|word| bare(args, PathBuf::from(word), look));
+    // Paths are as seen from inside the other root, where the process is not yet.
+    let root = args.root.clone();
+    let look = |path: &Path| match &root {
+        Some(root) => look(&root.join(path.strip_prefix("/").unwrap_or(path))),
+        None => look(path),
+    };
+    words.into_iter().for_each(|word| bare(args, PathBuf::from(word), &look));
     if args.show.is_some() {
         return Ok(());
     }
@@ -337,9 +343,12 @@ fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) {
         args.folder = Some(word);
     } else if found == Found::File {
         args.archive = Some(word);
-    } else if found == Found::Nothing && text.contains('/') && !text.starts_with('/') && !text.starts_with('.') {
+    } else if could_be_package(&text, found) {
         package(args, &text);
-    } else if args.action == Some(Action::Match) && found == Found::Nothing && args.name.is_none() {
+    } else if matches!(args.action, Some(Action::Match | Action::Status))
+        && found == Found::Nothing
+        && args.name.is_none()
+    {
         args.name = Some(text.into_owned());
     } else {
         let why = if found == Found::Folder {
@@ -352,6 +361,16 @@ fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) {
     }
 }
 
+/// Whether a word that is no source and no file is NAME/VERSION. In the tree itself that is a folder, too.
+fn could_be_package(word: &str, found: Found) -> bool {
+    let name_and_version = word.split_once('/').filter(|(name, _)| !name.is_empty() && !name.starts_with('.'));
+    match found {
+        Found::Nothing => name_and_version.is_some(),
+        Found::Folder => name_and_version.is_some_and(|(_, version)| !version.is_empty() && !version.contains('/')),
+        Found::File | Found::Source => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,7 +380,8 @@ mod tests {
         match path.to_str() {
             Some("/src/a/dkms.conf" | "a.tar.gz" | "/etc/my-dkms.conf") => Found::File,
             Some("/src/a" | "a/1") => Found::Source,
-            Some("/src") => Found::Folder,
+            Some("/src" | "b/1" | "b/" | "b/1/6.1" | "../b") => Found::Folder,
+            Some("/other/src/a" | "/other/here") => Found::Source,
             _ => Found::Nothing,
         }
     }
@@ -398,7 +418,15 @@ mod tests {
     #[case("install --module a -v1 --kernelver 6.1/x86_64 -k 6.2", "install a 1 6.1 6.2 arch x86_64")]
     #[case("install a/2 -k 6.1 -k 6.2 -a x -a y", "install a 2 6.1 6.2 arch x arch y")]
     #[case("match a --templatekernel 6.1 -k 6.2", "match a 6.2")]
-    #[case("status nonsense", "status")]
+    #[case("status a", "status a")]
+    #[case("build nonsense", "build")]
+    #[case::in_the_tree("remove b/1", "remove b 1")]
+    #[case::a_folder("add b/", "add")]
+    #[case::a_folder("add b/1/6.1", "add")]
+    #[case::a_folder("add ../b", "add")]
+    #[case::not_in_that_root("add a/1 --root /other", "add a 1")]
+    #[case::in_that_root("add /src/a --root /other", "add folder /src/a")]
+    #[case::in_that_root("--root=/other add here", "add folder here")]
     #[case("nonsense", "")]
     fn words_come_in_any_order(#[case] line: &str, #[case] wanted: &str) {
         assert_eq!(shown(line), wanted);
@@ -445,7 +473,7 @@ mod tests {
     #[rstest]
     #[case("add --no-initrd --no-clean-kernel --no-prepare-kernel", 3)]
     #[case("add --no-initrd -q --no-clean-kernel", 1)]
-    #[case("status nonsense", 1)]
+    #[case("build nonsense", 1)]
     #[case("add /src", 1)]
     fn what_has_no_effect_is_said(#[case] line: &str, #[case] remarks: usize) {
         assert_eq!(parsed(line).unwrap().remarks.len(), remarks);

@@ -1,5 +1,6 @@
 //! Why the program ends with another code than 0.
 
+use dkms_core::engine::autoinstall::Failed;
 use dkms_core::error::Error;
 
 /// What is said on standard error, and the classic exit code (dkms-contract.md §2).
@@ -23,12 +24,14 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let code = u8::try_from(error.exit_code()).unwrap_or(1);
-        let mut message = error.to_string();
-        if let Some(log) = error.log() {
-            message = format!("{message}\nThe whole log: {}", log.display());
-        }
-        Self { code, message }
+        Failed::from(&error).into()
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(Failed { code, why, log }: Failed) -> Self {
+        let log = log.map(|log| format!("\nThe whole log: {}", log.display())).unwrap_or_default();
+        Self::new(u8::try_from(code).unwrap_or(1), why + &log)
     }
 }
 

@@ -17,7 +17,7 @@ mod terminal;
 mod usage;
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -54,6 +54,7 @@ fn main() -> ExitCode {
     if let [word, given @ ..] = given.as_slice()
         && word == postinst::ACTION
     {
+        trace(&Args::default());
         let mut terminal = Terminal::new(false, false);
         let result = postinst::run(given, &mut terminal);
         return end(&mut terminal, result);
@@ -90,6 +91,7 @@ fn trace(args: &Args) {
         .with_max_level(level)
         .with_writer(io::stderr)
         .without_time()
+        .with_ansi(io::stderr().is_terminal())
         .with_target(args.debug)
         .init();
 }
@@ -137,6 +139,7 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
         return status::run(args, terminal);
     }
     let machine = Machine::open(args, action)?;
+    terminal.verbose |= machine.verbose;
     match action {
         Action::Status => Ok(()),
         Action::Add => act::add(&machine, args, terminal),

@@ -6,19 +6,19 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use dkms_core::conf::{ConfLoader, Request};
-use dkms_core::engine::{Done, Engine, Order};
+use dkms_core::engine::{Engine, Order};
 use dkms_core::error::Error;
 use dkms_core::host::kernel_choice::{Choice, Occasion};
 use dkms_core::host::kernels;
-use dkms_core::model::{Arch, KernelId, KernelRelease, PackageId};
+use dkms_core::model::{Arch, KernelId, PackageId};
 use dkms_core::settings::Settings;
 use dkms_core::tree::{self, SourceState};
 
 use super::failure::Failure;
 use super::terminal::{Terminal, shown};
+use super::{act, archives};
 
 /// The word that asks for it, first among the arguments.
 pub(crate) const ACTION: &str = "common-postinst";
@@ -61,17 +61,22 @@ pub(crate) fn run(words: &[OsString], terminal: &mut Terminal) -> Result<(), Fai
         terminal.line(&format!("{package}: added; it does not ask for AUTOINSTALL, so it is not built"));
         return Ok(());
     }
-    let mut failed = Ok(());
+    let (mut changed, mut failed) = (Vec::new(), Ok(()));
     for release in Choice::look(engine.layout()).kernels(&running, occasion) {
         let arch = given.arch.clone().unwrap_or_else(|| engine.arch_of(&release));
-        if let Err(failure) = for_kernel(&engine, package, &KernelId { release, arch }, terminal) {
-            terminal.failure(&failure);
-            failed = Err(failure.silent());
-            if !go_on {
-                break;
+        match for_kernel(&engine, package, &KernelId { release: release.clone(), arch }, terminal) {
+            Ok(true) => changed.push(release),
+            Ok(false) => {}
+            Err(failure) => {
+                terminal.failure(&failure);
+                failed = Err(failure.silent());
+                if !go_on {
+                    break;
+                }
             }
         }
     }
+    act::conclude(&engine, &changed, terminal);
     failed
 }
 
@@ -110,7 +115,7 @@ fn enter(engine: &Engine, given: &Given, terminal: &mut Terminal) -> Result<(), 
     let package = &given.package;
     let source = tree::package(engine.layout(), package)?.map(|found| found.source);
     if let Some(archive) = given.archive() {
-        return load(&archive);
+        return archives::unpack(engine, &order(true), &archive, terminal).map(drop);
     }
     if let Some(SourceState::Broken(path)) = &source
         && !engine.layout().source(package).is_dir()
@@ -121,18 +126,6 @@ fn enter(engine: &Engine, given: &Given, terminal: &mut Terminal) -> Result<(), 
     Ok(())
 }
 
-/// Archives are the business of another action of this program.
-fn load(archive: &Path) -> Result<(), Failure> {
-    let program = std::env::current_exe().map_err(|why| Failure::new(1, format!("cannot find this program: {why}")))?;
-    let run = Command::new(program).arg("ldtarball").arg("--force").arg("--archive").arg(archive).status();
-    match run.map(|status| status.code()) {
-        Ok(Some(0)) => Ok(()),
-        // It has said why.
-        Ok(code) => Err(Failure::new(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1), "")),
-        Err(why) => Err(Failure::new(1, format!("{} cannot be loaded: {why}", archive.display()))),
-    }
-}
-
 fn autoinstall(engine: &Engine, package: &PackageId, kernel: &KernelId) -> Result<bool, Failure> {
     let layout = engine.layout();
     let source = layout.source_link(package);
@@ -141,35 +134,33 @@ fn autoinstall(engine: &Engine, package: &PackageId, kernel: &KernelId) -> Resul
     Ok(ConfLoader::new(layout).load(&request)?.recipe.autoinstall)
 }
 
-fn for_kernel(engine: &Engine, package: &PackageId, kernel: &KernelId, terminal: &mut Terminal) -> Result<(), Failure> {
-    let release: &KernelRelease = &kernel.release;
+/// Tells whether anything was changed on the kernel. An install that fails is said, and no failure of the script.
+fn for_kernel(
+    engine: &Engine,
+    package: &PackageId,
+    kernel: &KernelId,
+    terminal: &mut Terminal,
+) -> Result<bool, Failure> {
+    let release = &kernel.release;
     terminal.subject(format!("{package}, {}", shown(kernel)));
     if !engine.layout().kernel_source(release).join("include").is_dir() {
         terminal
             .line(&format!("{package}: not built for {release}, whose headers are not there; it is when they come"));
-        return Ok(());
+        return Ok(false);
     }
     let order = order(false);
     match engine.build(package, kernel, &order, terminal) {
         Ok(_) => {}
         Err(excluded @ Error::Excluded { .. }) => {
             terminal.line(&excluded.to_string());
-            return Ok(());
+            return Ok(false);
         }
         Err(error) => return Err(error.into()),
     }
-    let installed = engine.install(package, kernel, &order, terminal).and_then(|done| {
-        if done == Done::Placed {
-            engine.finish_kernel(kernel, std::slice::from_ref(package), terminal)?;
-        }
-        Ok(done)
-    });
-    match installed {
-        Ok(Done::Unchanged(why)) => terminal.line(&why),
-        Ok(_) => terminal.line(&format!("{package}: installed for {}", shown(kernel))),
-        Err(error) => terminal.failure(&error.into()),
-    }
-    Ok(())
+    Ok(act::install_on(engine, &order, package, kernel, terminal).unwrap_or_else(|failure| {
+        terminal.failure(&failure);
+        false
+    }))
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use super::failure::Failure;
 /// The two outputs of the program. Nobody left to read them is no reason to stop.
 pub(crate) struct Terminal {
     quiet: bool,
-    verbose: bool,
+    /// Phases and logs are told, too.
+    pub(crate) verbose: bool,
     /// Lines can be drawn over.
     drawable: bool,
     drawn: bool,
@@ -37,7 +38,7 @@ impl Terminal {
     pub(crate) fn line(&mut self, text: &str) {
         if !self.quiet {
             self.wipe();
-            let _ = writeln!(io::stdout(), "{text}");
+            let _ = writeln!(io::stdout(), "{}", tame(text));
         }
     }
 
@@ -56,7 +57,7 @@ impl Terminal {
     fn error(&mut self, text: &str) {
         if !self.quiet {
             self.wipe();
-            let _ = writeln!(io::stderr(), "dkms: {text}");
+            let _ = writeln!(io::stderr(), "dkms: {}", tame(text));
         }
     }
 
@@ -118,6 +119,11 @@ impl Sink for Terminal {
             | Event::Waited => {}
         }
     }
+}
+
+/// Text without what a terminal would obey: a driver's build and scripts decide what is told of them.
+fn tame(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', " ")
 }
 
 /// A kernel as people read it.

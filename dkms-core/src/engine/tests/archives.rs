@@ -285,6 +285,26 @@ fn binaries_alone_are_loaded_and_said_to_be_alone() {
     machine.assert_tidy();
 }
 
+/// DKMS 3.0.10 makes `source` a folder that holds dkms.conf.
+#[test]
+fn binaries_that_a_classic_tool_loaded_are_used_and_give_way_to_a_source() {
+    let elsewhere = Machine::new();
+    let archive = elsewhere.archive(Contents::Everything);
+    let machine = Machine::new();
+    let package: PackageId = "a/1".parse().unwrap();
+    let folder = machine.layout().source_link(&package);
+    machine.source_at(&folder, "a/1", "");
+    let module = machine.layout().module_dir(&package, &machine.kernel);
+    fs::create_dir_all(&module).unwrap();
+    fs::copy(fixture::module("r8169.ko"), module.join("r8169.ko")).unwrap();
+    assert_eq!(machine.install_as(&package, &classic()).unwrap(), Done::Placed);
+    assert_eq!(machine.load(&archive, daemons()).unwrap_err().exit_code(), 8);
+    machine.load(&archive, forced()).unwrap();
+    let found = tree::package(machine.layout(), &package).unwrap().unwrap();
+    assert_eq!(found.source, SourceState::Present(machine.layout().source(&package)));
+    assert!(fs::symlink_metadata(&folder).unwrap().is_symlink());
+}
+
 #[test]
 fn binaries_find_the_source_that_is_there() {
     let elsewhere = Machine::new();

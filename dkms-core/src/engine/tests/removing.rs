@@ -34,16 +34,38 @@ fn a_package_is_forgotten_with_its_last_kernel() {
     let absent = KernelId::new("6.50-absent", first.arch.as_str()).unwrap();
 
     let (removed, said) = machine.remove_from(&package, &[absent.clone(), second.clone()]);
-    assert_eq!(removed, Removed { placed: vec![], unbuilt: vec![second.clone()], forgotten: false });
+    assert_eq!(removed, Removed { unbuilt: vec![second.clone()], ..Removed::default() });
     assert!(said.contains("a/1 is not built for 6.50-absent"), "{said}");
     assert!(machine.installed_file().exists() && !machine.layout().kernel_dir(&package, &second.release).exists());
 
     let (removed, _) = machine.remove_from(&package, std::slice::from_ref(&first));
-    assert_eq!(removed, Removed { placed: vec![first.clone()], unbuilt: vec![first.clone()], forgotten: true });
+    let wanted =
+        Removed { placed: vec![first.clone()], unbuilt: vec![first.clone()], forgotten: true, ..Removed::default() };
+    assert_eq!(removed, wanted);
     assert!(!machine.installed_file().exists() && !machine.layout().package_dir(&package.name).exists());
     assert!(machine.layout().source(&package).join("dkms.conf").exists(), "its source stays");
     let again = machine.engine().remove_from(&package, &[first], &classic(), &mut quiet());
     assert_eq!(again.unwrap_err().exit_code(), 3);
+}
+
+/// Each kernel is tried, and what was taken off one still gets its depmod when another cannot be changed.
+#[test]
+fn one_kernel_that_fails_stops_no_other() {
+    let machine = Machine::new();
+    let (first, second) = (machine.kernel.clone(), machine.second());
+    let package = machine.source("a/1", "");
+    machine.install(&package).unwrap();
+    machine.built_for(&package, &second);
+    // No lock can be taken for it.
+    let lock = machine.layout().locks_dir().join("install@6.99.0-other");
+    fs::create_dir_all(&lock).unwrap();
+    let (removed, _) = machine.remove_from(&package, &[second.clone(), first.clone()]);
+    assert_eq!((removed.failed.len(), removed.forgotten), (1, false), "{removed:?}");
+    assert_eq!(removed.placed, std::slice::from_ref(&first));
+    let engine = machine.engine();
+    let kernels = [second, first.clone()];
+    assert!(engine.settle_kernels(&kernels, &package, Depmod::Run, &mut quiet()).is_err());
+    assert!(!crate::install::due::is_due(machine.layout(), &first.release).unwrap());
 }
 
 #[test]
