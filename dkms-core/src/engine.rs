@@ -8,6 +8,7 @@
 
 mod add;
 pub mod autoinstall;
+mod cached;
 mod dependents;
 mod finish;
 mod install;
@@ -43,7 +44,7 @@ use crate::build::jobserver::JobServer;
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::{Event, Sink};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{self, Fingerprint};
 use crate::host::distro::Family;
 use crate::host::kconfig::KernelConfig;
 use crate::host::users::{self, User};
@@ -287,7 +288,7 @@ impl Engine {
         }
         let packages = tree::scan(&self.layout).unwrap_or_default();
         let versions = crate::observe::installed_versions(&packages);
-        crate::observe::depends_digest(&recipe.build_depends, |name| {
+        fingerprint::dependencies(&recipe.build_depends, |name| {
             versions.get(&(name.clone(), kernel.clone())).map(ToString::to_string)
         })
     }

@@ -61,6 +61,11 @@ pub enum Event {
         /// The file.
         path: PathBuf,
     },
+    /// Nothing is compiled: the build is taken out of the cache.
+    FromCache {
+        /// When it was built, in seconds since 1970.
+        built_at: u64,
+    },
     /// Somebody else has what the verb needs next.
     Waiting {
         /// For whom and what, in a sentence; none for a turn among one daemon's own workers.
@@ -78,6 +83,14 @@ pub enum Event {
         /// One line.
         text: String,
     },
+}
+
+/// What [`Event::FromCache`] tells people.
+#[must_use]
+pub fn from_cache(built_at: u64) -> String {
+    let time = i64::try_from(built_at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+    let when = time.map(|t| t.strftime(", built on %Y-%m-%d at %H:%M UTC").to_string()).unwrap_or_default();
+    format!("taken from the cache{when}; nothing was compiled")
 }
 
 /// Takes the events of a running verb.

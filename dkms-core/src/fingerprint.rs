@@ -1,6 +1,6 @@
 //! What makes a build stale: a digest of each thing that went into it, so that a difference also says what changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
@@ -12,40 +12,48 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-/// The inputs of one build. Prints as five words joined by `.`, which manifests keep.
+use crate::model::PackageName;
+
+/// The inputs of one build. Prints as words joined by `.`, which manifests keep.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fingerprint {
-    /// The package's source, an admin's patches and scripts for it included.
+    /// The package's source.
     pub source: String,
+    /// An admin's patches and scripts for it.
+    pub scripts: String,
     /// An admin's overrides of dkms.conf. The conf itself is part of the source, and what it reads of the kernel part of
     /// the headers: a digest of its values would change by itself where a conf asks for the date.
     pub conf: String,
     /// The kernel's headers, configuration and symbol versions.
     pub headers: String,
-    /// The versions of the packages it depends on, as installed for this kernel.
+    /// The packages it depends on, as installed for this kernel: [`dependencies`].
     pub depends: String,
 }
 
 /// The form of the string; another one makes every build stale once.
-const FORM: &str = "1";
+const FORM: &str = "2";
 
 impl Fingerprint {
     /// What changed since an earlier build, in people's words; empty when nothing did. Dependencies count only where
     /// the package asks for it (BUILD_DEPENDS_REBUILD).
     #[must_use]
-    pub fn changes_since(&self, earlier: &Self, depends_count: bool) -> Vec<&'static str> {
+    pub fn changes_since(&self, earlier: &Self, depends_count: bool) -> Vec<String> {
+        if *self != *earlier && *earlier == Self::default() {
+            return vec!["it was built by another version of dkmsd".to_owned()];
+        }
         let mut changes = Vec::new();
         for (now, then, what) in [
             (&self.source, &earlier.source, "its source changed"),
+            (&self.scripts, &earlier.scripts, "its patches or scripts in /etc/dkms changed"),
             (&self.conf, &earlier.conf, "its overrides in /etc/dkms changed"),
             (&self.headers, &earlier.headers, "the kernel's headers changed"),
         ] {
             if now != then {
-                changes.push(what);
+                changes.push(what.to_owned());
             }
         }
-        if depends_count && self.depends != earlier.depends {
-            changes.push("a package it depends on changed");
+        if depends_count {
+            changes.extend(dependency_changes(&self.depends, &earlier.depends));
         }
         changes
     }
@@ -53,7 +61,8 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{FORM}.{}.{}.{}.{}", self.source, self.conf, self.headers, self.depends)
+        let Self { source, scripts, conf, headers, depends } = self;
+        write!(f, "{FORM}.{source}.{scripts}.{conf}.{headers}.{}", depends.replace('.', DOT))
     }
 }
 
@@ -62,15 +71,65 @@ impl FromStr for Fingerprint {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         match text.split('.').collect::<Vec<_>>()[..] {
-            [FORM, source, conf, headers, depends] => Ok(Self {
+            [FORM, source, scripts, conf, headers, depends] => Ok(Self {
                 source: source.to_owned(),
+                scripts: scripts.to_owned(),
                 conf: conf.to_owned(),
                 headers: headers.to_owned(),
-                depends: depends.to_owned(),
+                depends: depends.replace(DOT, "."),
             }),
             _ => Err(()),
         }
     }
+}
+
+/// A dot in the versions of a fingerprint that is printed; [`escaped`] leaves no `%` but its own.
+const DOT: &str = "%2E";
+
+/// The packages that one depends on, with the versions installed of them: `zfs=2.3.2 spl=`, empty where none is.
+#[must_use]
+pub fn dependencies(depends: &[PackageName], version: impl Fn(&PackageName) -> Option<String>) -> String {
+    let word = |name: &PackageName| {
+        format!("{}={}", escaped(name.as_str()), version(name).map(|v| escaped(&v)).unwrap_or_default())
+    };
+    depends.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn escaped(word: &str) -> String {
+    word.replace('%', "%25").replace(' ', "%20").replace('=', "%3D")
+}
+
+fn plain(word: &str) -> String {
+    word.replace("%3D", "=").replace("%20", " ").replace("%25", "%")
+}
+
+/// Each dependency that is another one by now, as `dependency zfs 2.3.2 → 2.3.3`.
+fn dependency_changes(now: &str, then: &str) -> Vec<String> {
+    let words = |text: &str| -> BTreeMap<String, String> {
+        let pairs = text.split(' ').filter_map(|word| word.split_once('='));
+        pairs.map(|(name, version)| (plain(name), plain(version))).collect()
+    };
+    let (now, then) = (words(now), words(then));
+    let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
+    let change = |name: &String| {
+        let installed =
+            |words: &BTreeMap<String, String>| words.get(name).filter(|version| !version.is_empty()).cloned();
+        match (installed(&then), installed(&now)) {
+            (before, after) if before == after => {
+                let (asked, asks) = (then.contains_key(name), now.contains_key(name));
+                match (asked, asks) {
+                    (false, true) => Some(format!("it depends on {name} by now")),
+                    (true, false) => Some(format!("it no longer depends on {name}")),
+                    _ => None,
+                }
+            }
+            (Some(before), Some(after)) => Some(format!("dependency {name} {before} → {after}")),
+            (None, Some(after)) => Some(format!("dependency {name} {after} is new")),
+            (Some(before), None) => Some(format!("dependency {name} {before} is gone")),
+            (None, None) => None,
+        }
+    };
+    names.into_iter().filter_map(change).collect()
 }
 
 /// A short digest of parts, each delimited by its length.
@@ -182,27 +241,64 @@ fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &fs::Metadata) -> io::Resul
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use rstest::rstest;
+
     use super::*;
 
     fn print(source: &str, headers: &str, depends: &str) -> Fingerprint {
-        Fingerprint { source: source.into(), conf: "c".into(), headers: headers.into(), depends: depends.into() }
+        Fingerprint {
+            source: source.into(),
+            headers: headers.into(),
+            depends: depends.into(),
+            ..Fingerprint::default()
+        }
     }
 
-    #[test]
-    fn prints_what_it_parses() {
-        let p = print("s", "h", "");
+    #[rstest]
+    #[case("")]
+    #[case("zfs=2.3.2 spl=")]
+    #[case("odd%20name=1%3D2%25.0")]
+    fn prints_what_it_parses(#[case] depends: &str) {
+        let p = print("s", "h", depends);
         assert_eq!(p.to_string().parse::<Fingerprint>(), Ok(p));
-        assert_eq!("0.a.b.c.d".parse::<Fingerprint>(), Err(()), "another form");
-        assert_eq!("nonsense".parse::<Fingerprint>(), Err(()));
+    }
+
+    #[rstest]
+    #[case::another_form("1.a.b.c.d")]
+    #[case("nonsense")]
+    fn refuses_what_it_does_not_print(#[case] text: &str) {
+        assert_eq!(text.parse::<Fingerprint>(), Err(()));
     }
 
     #[test]
     fn a_difference_says_what_changed() {
-        let old = print("s", "h", "d");
+        let old = print("s", "h", "zfs=1");
         assert_eq!(old.changes_since(&old, true), [""; 0]);
-        assert_eq!(print("s2", "h2", "d").changes_since(&old, true).len(), 2);
-        assert_eq!(print("s", "h", "d2").changes_since(&old, false), [""; 0]);
-        assert_eq!(print("s", "h", "d2").changes_since(&old, true), ["a package it depends on changed"]);
+        let both = ["its source changed", "the kernel's headers changed"];
+        assert_eq!(print("s2", "h2", "zfs=1").changes_since(&old, true), both);
+        assert_eq!(print("s", "h", "zfs=2").changes_since(&old, false), [""; 0]);
+        let unknown = print("s", "h", "").changes_since(&Fingerprint::default(), true);
+        assert!(unknown.len() == 1 && unknown[0].contains("by another version of dkmsd"), "{unknown:?}");
+    }
+
+    #[rstest]
+    #[case("zfs=2.3.2", "zfs=2.3.3", &["dependency zfs 2.3.2 → 2.3.3"])]
+    #[case("zfs=2.3.2 spl=1", "zfs=2.3.3 spl=", &["dependency spl 1 is gone", "dependency zfs 2.3.2 → 2.3.3"])]
+    #[case("zfs=", "zfs=2.3.3", &["dependency zfs 2.3.3 is new"])]
+    #[case("zfs=", "spl=", &["it depends on spl by now", "it no longer depends on zfs"])]
+    #[case("", "zfs=1", &["dependency zfs 1 is new"])]
+    #[case("a%20b=1%3D2", "a%20b=3", &["dependency a b 1=2 → 3"])]
+    #[case("spl=1 zfs=2", "zfs=2 spl=1", &[])]
+    fn a_dependency_is_told_with_its_versions(#[case] then: &str, #[case] now: &str, #[case] wanted: &[&str]) {
+        assert_eq!(print("s", "h", now).changes_since(&print("s", "h", then), true), wanted);
+    }
+
+    #[test]
+    fn what_is_installed_of_a_dependency_is_put_in_words() {
+        let names: Vec<PackageName> = vec!["zfs".parse().unwrap(), "a=b".parse().unwrap()];
+        let words = dependencies(&names, |name| (name.as_str() == "zfs").then(|| "2 3".to_owned()));
+        assert_eq!(words, "zfs=2%203 a%3Db=");
+        assert_eq!(dependencies(&[], |_| None), "");
     }
 
     #[test]

@@ -367,6 +367,12 @@ impl Layout {
         self.state_dir().join("work")
     }
 
+    /// `/var/lib/dkmsd/cache/builds`: finished builds, a folder each; root's alone.
+    #[must_use]
+    pub fn build_cache(&self) -> PathBuf {
+        self.state_dir().join("cache/builds")
+    }
+
     /// `/var/lib/dkmsd/logs/<name>/<version>/<kernel>-<arch>`: the log of every attempt.
     #[must_use]
     pub fn attempt_logs(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {

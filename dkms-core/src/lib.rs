@@ -12,6 +12,7 @@
 //! * [`observe`]: one look at the disk, as the [`plan::World`] that the planner takes.
 //! * [`plan`]: pure: world → the state of every package on every kernel, and the actions that are due.
 //! * [`build`]: own folder, patches, make, log, first error.
+//! * [`cache`]: finished builds, by the digest of all they are made from.
 //! * [`artifact`]: a `.ko`: modinfo, strip, sign, compress, verify.
 //! * [`install`]: place and restore modules, depmod.
 //! * [`distribute`]: packages as archives: written, and unpacked whoever made them.
@@ -24,6 +25,7 @@ pub mod artifact;
 pub mod build;
 #[cfg(feature = "bus")]
 pub mod bus;
+pub mod cache;
 pub mod conf;
 pub mod distribute;
 pub mod engine;

@@ -179,6 +179,11 @@ impl Observer {
         headers::inspect(&self.layout, kernel, &self.distro, now, quiet, &self.headers)
     }
 
+    /// The digest of all that is in a folder.
+    pub(crate) fn folder_digest(&self, folder: &Path) -> Result<String> {
+        self.folders.of(folder).at("read", folder)
+    }
+
     /// The inputs of a build as they are now.
     ///
     /// # Errors
@@ -192,12 +197,12 @@ impl Observer {
         depends: &str,
     ) -> Result<Fingerprint> {
         let overrides = self.layout.override_dir(&package.name);
-        let of = |folder: &Path| self.folders.of(folder).at("read", folder);
-        let (source, overrides) = (of(source)?, of(&overrides)?);
+        let (source, overrides) = (self.folder_digest(source)?, self.folder_digest(&overrides)?);
         let confs: Vec<Vec<u8>> =
             self.layout.override_confs(package, kernel).iter().map(|p| fs::read(p).unwrap_or_default()).collect();
         Ok(Fingerprint {
-            source: digest([source.as_bytes(), overrides.as_bytes()]),
+            source,
+            scripts: overrides,
             conf: digest(confs.iter().map(Vec::as_slice)),
             headers: digest([headers.identity.as_bytes()]),
             depends: depends.to_owned(),
@@ -325,16 +330,6 @@ fn target(id: KernelId, presence: KernelPresence, state: HeaderState) -> Target 
         HeaderState::Unusable { why } => HeaderView::Unusable { why },
     };
     target
-}
-
-/// A digest of the versions of what a package depends on, as installed for the kernel; empty when it depends on nothing.
-#[must_use]
-pub fn depends_digest(depends: &[PackageName], version: impl Fn(&PackageName) -> Option<String>) -> String {
-    if depends.is_empty() {
-        return String::new();
-    }
-    let words: Vec<String> = depends.iter().map(|n| format!("{n}={}", version(n).unwrap_or_default())).collect();
-    digest(words.iter().map(String::as_bytes))
 }
 
 /// Which version of each package is installed on each kernel.

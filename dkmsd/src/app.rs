@@ -136,6 +136,7 @@ async fn recover(settings: Settings, in_chroot: bool) {
                 Event::Phase { .. }
                 | Event::Progress { .. }
                 | Event::Log { .. }
+                | Event::FromCache { .. }
                 | Event::Waiting { why: None }
                 | Event::Waited => {}
             }

@@ -35,20 +35,35 @@ struct Line {
     seconds: f64,
     reason: String,
     error: String,
+    #[serde(default)]
+    from_cache: bool,
 }
 
 impl From<&HistoryRow> for Line {
     fn from(row: &HistoryRow) -> Self {
-        let HistoryRow { at, job, operation, package, version, kernel, arch, result, seconds, reason, error } =
-            row.clone();
-        Self { at, job, operation, package, version, kernel, arch, result, seconds, reason, error }
+        let HistoryRow {
+            at,
+            job,
+            operation,
+            package,
+            version,
+            kernel,
+            arch,
+            result,
+            seconds,
+            reason,
+            error,
+            from_cache,
+        } = row.clone();
+        Self { at, job, operation, package, version, kernel, arch, result, seconds, reason, error, from_cache }
     }
 }
 
 impl From<Line> for HistoryRow {
     fn from(line: Line) -> Self {
-        let Line { at, job, operation, package, version, kernel, arch, result, seconds, reason, error } = line;
-        Self { at, job, operation, package, version, kernel, arch, result, seconds, reason, error }
+        let Line { at, job, operation, package, version, kernel, arch, result, seconds, reason, error, from_cache } =
+            line;
+        Self { at, job, operation, package, version, kernel, arch, result, seconds, reason, error, from_cache }
     }
 }
 
@@ -158,14 +173,16 @@ mod tests {
         let mut history = History::open(&path);
         let writer = Writer::start(path.clone());
         for job in 1..=3 {
-            let row = HistoryRow { job, package: "a".into(), result: "done".into(), ..HistoryRow::default() };
+            let (package, result) = ("a".into(), "done".into());
+            let row = HistoryRow { job, package, result, from_cache: job == 3, ..HistoryRow::default() };
             writer.write(history.add(row));
         }
         drop(writer);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"\n{\"at\":1,\"jo").unwrap();
         let again = History::open(&path);
-        assert_eq!(again.newest(2).iter().map(|r| r.job).collect::<Vec<_>>(), [3, 2]);
+        let newest: Vec<_> = again.newest(2).iter().map(|r| (r.job, r.from_cache)).collect();
+        assert_eq!(newest, [(3, true), (2, false)]);
         let row = HistoryRow { job: 4, ..HistoryRow::default() };
         append(&path, &serde_json::to_string(&Line::from(&row)).unwrap()).unwrap();
         assert_eq!(History::open(&path).newest(1)[0].job, 4, "the torn line took nothing with it");

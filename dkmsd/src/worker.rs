@@ -12,10 +12,15 @@ use dkms_core::settings::Settings;
 use crate::queue::job::{Operation, Outcome, Task, Verdict, WorkerLine};
 
 /// Sends events to the daemon.
-struct ToDaemon;
+#[derive(Default)]
+struct ToDaemon {
+    /// The build came out of the cache.
+    from_cache: bool,
+}
 
 impl Sink for ToDaemon {
     fn emit(&mut self, event: Event) {
+        self.from_cache |= matches!(event, Event::FromCache { .. });
         say(&WorkerLine::Told { event });
     }
 }
@@ -48,17 +53,22 @@ fn end_with_daemon() {
 }
 
 fn outcome(engine: &Engine, task: &Task) -> Outcome {
-    let mut package = task.package.clone();
-    match perform(engine, task, &mut package) {
+    let (mut package, mut sink) = (task.package.clone(), ToDaemon::default());
+    let outcome = match perform(engine, task, &mut package, &mut sink) {
         Ok(Done::Changed) => Outcome { package, ..done(None, false) },
         Ok(Done::Placed) => Outcome { package, ..done(None, true) },
         Ok(Done::Unchanged(why)) => Outcome { package, verdict: Verdict::Skipped, ..done(Some(why), false) },
         Err(error) => Outcome { package, ..failed(&error) },
-    }
+    };
+    Outcome { from_cache: sink.from_cache, ..outcome }
 }
 
-fn perform(engine: &Engine, task: &Task, found: &mut Option<dkms_core::model::PackageId>) -> Result<Done> {
-    let sink = &mut ToDaemon;
+fn perform(
+    engine: &Engine,
+    task: &Task,
+    found: &mut Option<dkms_core::model::PackageId>,
+    sink: &mut ToDaemon,
+) -> Result<Done> {
     let order = Order {
         force: task.force,
         by_hand: task.by_hand,
@@ -106,6 +116,7 @@ fn done(error: Option<String>, placed: bool) -> Outcome {
         placed,
         package: None,
         recorded: true,
+        from_cache: false,
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Finished {
     pub reason: String,
     /// Why it did not end as done.
     pub error: String,
+    /// Nothing was compiled: the build came out of the cache.
+    pub from_cache: bool,
 }
 
 impl Machine {
@@ -59,5 +61,6 @@ fn finished(value: &Value) -> Option<Finished> {
         result: text("result")?,
         reason: text("reason")?,
         error: text("error")?,
+        from_cache: value["from-cache"]["data"].as_bool()?,
     })
 }

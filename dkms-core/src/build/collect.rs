@@ -31,6 +31,11 @@ pub(super) struct Staged {
 }
 
 impl Staged {
+    /// With nothing in it yet.
+    pub(super) fn empty(build: &Build<'_>) -> Result<Self> {
+        Ok(Self { folder: new_folder(build)?, modules: Vec::new() })
+    }
+
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
     }

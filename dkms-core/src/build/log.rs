@@ -78,6 +78,15 @@ impl BuildLog {
         self.line(&format!("\n# exit code: {code}\n# elapsed time: {hours:02}:{minutes:02}:{seconds:02}\n{RULE}"))
     }
 
+    /// Nothing is run: the result is out of the cache, and `log` is that of its build.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    pub fn from_cache(&mut self, built_at: u64, log: &[u8]) -> Result<()> {
+        self.line(&format!("\n# {}; the log of that build:\n{RULE}", crate::event::from_cache(built_at)))?;
+        self.write(log)
+    }
+
     fn line(&mut self, text: &str) -> Result<()> {
         self.write(format!("{text}\n").as_bytes())
     }

@@ -7,7 +7,9 @@
 //! * [`log`], [`first_error`]: what was said, and which line of it matters.
 //! * `collect`: what came out, checked and staged.
 //! * `post_build`: POST_BUILD, which may change the result.
+//! * `cached`: the result out of the cache, or into it.
 
+pub(crate) mod cached;
 mod collect;
 pub mod commands;
 mod copy;
@@ -78,6 +80,8 @@ pub struct Build<'a> {
     pub limit: Duration,
     /// What it is built from, for the manifest.
     pub inputs: &'a Fingerprint,
+    /// Why it is built, for the manifest.
+    pub why: &'a str,
     /// Whether signing keys may be made here: not in a chroot.
     pub make_keys: bool,
 }
@@ -338,13 +342,15 @@ fn log_text(log: &Path) -> String {
 }
 
 /// Puts the staged folder at its classic place, with its manifest in it.
-fn publish(build: &Build<'_>, staged: collect::Staged, seconds: f64) -> Result<()> {
+fn publish(build: &Build<'_>, staged: collect::Staged, seconds: f64, from_cache: bool) -> Result<()> {
     let built = BuiltRecord {
         at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         seconds,
         fingerprint: build.inputs.to_string(),
         source_stamp: build.inputs.source.clone(),
         modules: staged.modules.clone(),
+        why: build.why.to_owned(),
+        from_cache,
     };
     let mut manifest = Manifest::new(build.package.clone(), build.kernel.clone(), built);
     // What is installed stays installed until its successor stands.

@@ -26,7 +26,7 @@ pub(super) fn publish(
     log: &mut BuildLog,
     progress: &mut Progress<'_>,
 ) -> Result<()> {
-    let put = |staged: Staged| super::publish(build, staged, started.elapsed().as_secs_f64());
+    let put = |staged: Staged| super::publish(build, staged, started.elapsed().as_secs_f64(), false);
     if build.recipe.post_build.is_none() {
         return put(staged);
     }

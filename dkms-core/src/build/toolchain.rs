@@ -269,6 +269,7 @@ mod tests {
     fn headers(dir: &Path, config: &str) -> Headers {
         Headers {
             dir: dir.to_owned(),
+            roots: vec![dir.to_owned()],
             config: Arc::new(KernelConfig::parse(config)),
             identity: String::new(),
             stamp: String::new(),

@@ -144,6 +144,8 @@ dictionary!(
         reason: String,
         /// Why it did not end as done, one line.
         error: String,
+        /// Nothing was compiled: the build came out of the cache.
+        from_cache: bool,
     }
 );
 

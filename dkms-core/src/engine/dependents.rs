@@ -28,14 +28,19 @@ impl Engine {
         Ok(dependents)
     }
 
-    /// Whether a package that is built depends on another version by now than it was built with.
-    pub(super) fn dependency_changed(&self, package: &PackageId, recipe: &Recipe, kernel: &KernelId) -> Result<bool> {
+    /// Which version a package that is built depends on by now, where it is another than it was built with.
+    pub(super) fn dependency_changed(
+        &self,
+        package: &PackageId,
+        recipe: &Recipe,
+        kernel: &KernelId,
+    ) -> Result<Option<String>> {
         for (name, version) in self.dependencies_now(recipe, kernel) {
-            if self.built_with(package, kernel, &name)?.is_some_and(|then| then != version.as_str()) {
-                return Ok(true);
+            if let Some(then) = self.built_with(package, kernel, &name)?.filter(|then| then != version.as_str()) {
+                return Ok(Some(format!("dependency {name} {then} → {version}")));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The versions that are installed of what a package asks to be rebuilt for.

@@ -151,17 +151,20 @@ impl Engine {
         tried: Option<&mut Tried>,
     ) -> Result<()> {
         let Some(now) = self.inputs_now(package, kernel).map(|now| now.inputs) else { return Ok(()) };
-        if now.source == before.source {
+        // An admin's scripts run in a folder of their own.
+        let same = |a: &Fingerprint, b: &Fingerprint| (&a.source, &a.scripts) == (&b.source, &b.scripts);
+        if same(&now, before) {
             return Ok(());
         }
-        if let Some(tried) = tried.filter(|tried| tried.inputs.source == before.source) {
+        if let Some(tried) = tried.filter(|tried| same(&tried.inputs, before)) {
             tried.inputs.source.clone_from(&now.source);
+            tried.inputs.scripts.clone_from(&now.scripts);
         }
         let Some(mut manifest) = Manifest::read(&self.layout, package, kernel)? else { return Ok(()) };
-        let Some(built_from) = observe::built_from(&manifest).filter(|then| then.source == before.source) else {
+        let Some(built_from) = observe::built_from(&manifest).filter(|then| same(then, before)) else {
             return Ok(());
         };
-        manifest.built.fingerprint = Fingerprint { source: now.source, ..built_from }.to_string();
+        manifest.built.fingerprint = Fingerprint { source: now.source, scripts: now.scripts, ..built_from }.to_string();
         manifest.write(&self.layout)
     }
 

@@ -302,11 +302,9 @@ impl Engine {
         };
         let built = BuiltRecord {
             at: super::now_in_seconds(),
-            seconds: 0.0,
-            // It is not known what it was made from.
-            fingerprint: String::new(),
-            source_stamp: String::new(),
+            // It is not known what it was made from, nor how long that took.
             modules: built_modules(&new.join("module"))?,
+            ..BuiltRecord::default()
         };
         let mut manifest = Manifest::new(package.clone(), kernel.clone(), built);
         manifest.installed = Some(installed);

@@ -101,13 +101,19 @@ impl Engine {
         *tried = Some(Tried { inputs: inputs.clone(), header_stamp: headers.stamp.clone() });
         // What changes from here on is seen as a change, also in dkms.conf.
         let recipe = self.recipe(package, kernel)?;
-        if !order.force
-            && let Some(why) = self.built_already(package, kernel, &recipe, &inputs)?
-        {
-            return Ok(Done::Unchanged(why));
+        let there = self.layout.module_dir(package, kernel).is_dir();
+        let why = match order.force {
+            true => "it was asked for, whatever is there".to_owned(),
+            false => match self.why_build(package, kernel, &recipe, &inputs)? {
+                Some(why) => why,
+                None => return Ok(Done::Unchanged(format!("{package} is built for {} already", kernel.release))),
+            },
+        };
+        if there {
+            sink.note(format!("built anew: {why}"));
         }
         let dependencies = if order.force { Vec::new() } else { self.dependencies_now(&recipe, kernel) };
-        let ended = self.run_build(package, kernel, &recipe, &source, &headers, &inputs, sink);
+        let ended = self.run_build(package, kernel, &recipe, &source, &headers, &inputs, (order, &why), sink);
         // A package whose POST_BUILD failed is built all the same.
         if matches!(ended, Ok(()) | Err(Error::Script { directive: "POST_BUILD", .. })) {
             self.record_dependencies(package, kernel, &dependencies)?;
@@ -124,6 +130,7 @@ impl Engine {
         source: &Path,
         headers: &Headers,
         inputs: &Fingerprint,
+        (asked, why): (&Order, &str),
         sink: &mut dyn Sink,
     ) -> Result<()> {
         // Without namespaces, all builds of a package have the one classic folder.
@@ -152,9 +159,20 @@ impl Engine {
             jobs: self.settings.parallel_jobs.unwrap_or(cpus),
             limit,
             inputs,
+            why,
             make_keys: !self.in_chroot,
         };
-        build::run(&order, sink)
+        let cached = self.cached(&order, sink);
+        if let Some(cached) = cached.as_ref().filter(|_| !asked.force)
+            && cached.take(&order, sink)?
+        {
+            return Ok(());
+        }
+        build::run(&order, sink)?;
+        if let Some(cached) = cached {
+            self.keep_cached(&cached, &order, sink);
+        }
+        Ok(())
     }
 
     /// Made when the first build needs it.
@@ -206,28 +224,29 @@ impl Engine {
         Err(Error::DependsMissing { package: package.clone(), kernel: kernel.clone(), missing })
     }
 
-    /// Why there is nothing to build, when there is not.
-    fn built_already(
+    /// Why it is to be built; none when what is there is of these inputs.
+    fn why_build(
         &self,
         package: &PackageId,
         kernel: &KernelId,
         recipe: &Recipe,
         inputs: &Fingerprint,
     ) -> Result<Option<String>> {
-        let there = || format!("{package} is built for {} already", kernel.release);
-        if !self.layout.module_dir(package, kernel).is_dir() {
-            return Ok(None);
+        let folder = self.layout.module_dir(package, kernel);
+        if !folder.is_dir() {
+            return Ok(Some("it is not there yet".to_owned()));
         }
         let manifest = Manifest::read(&self.layout, package, kernel)?;
         // A classic tool that built it left no record of what from, but for its dependencies: it is taken as it is.
         let Some(manifest) = manifest.filter(|m| !m.built.fingerprint.is_empty()) else {
-            return Ok((!self.dependency_changed(package, recipe, kernel)?).then(there));
+            return self.dependency_changed(package, recipe, kernel);
         };
-        let same = observe::built_from(&manifest)
-            .is_none_or(|then| inputs.changes_since(&then, recipe.build_depends_rebuild).is_empty());
-        let whole =
-            manifest.built.modules.iter().all(|m| self.layout.module_dir(package, kernel).join(&m.file_name).exists());
-        Ok((same && whole).then(there))
+        let mut why = observe::built_from(&manifest)
+            .map(|then| inputs.changes_since(&then, recipe.build_depends_rebuild))
+            .unwrap_or_default();
+        let lost = manifest.built.modules.iter().find(|module| !folder.join(&module.file_name).exists());
+        why.extend(lost.map(|module| format!("{} is missing from the tree", module.file_name)));
+        Ok((!why.is_empty()).then(|| why.join(", ")))
     }
 
     /// What a killed build of this package and kernel left behind.

@@ -5,6 +5,7 @@ mod adding;
 mod archives;
 mod autoinstalling;
 mod building;
+mod cached;
 mod classic;
 mod crashing;
 mod depending;

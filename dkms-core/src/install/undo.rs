@@ -56,7 +56,7 @@ fn adopt(layout: &Layout, intent: &Intent) -> Result<Manifest> {
             modules.push(BuiltModule { file_name: file_name.to_owned(), sha256 });
         }
     }
-    let built = BuiltRecord { at: 0, seconds: 0.0, fingerprint: String::new(), source_stamp: String::new(), modules };
+    let built = BuiltRecord { modules, ..BuiltRecord::default() };
     Ok(Manifest::new(intent.package.clone(), intent.kernel.clone(), built))
 }
 

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Observer, Target, built_from, depends_digest, outdated_files};
+use super::{Observer, Target, built_from, outdated_files};
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, Result};
+use crate::fingerprint;
 use crate::install::forced::Forced;
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId, PackageName, PackageVersion};
@@ -187,7 +188,7 @@ impl Gathering<'_> {
     }
 
     fn depends(&self, recipe: &Recipe, kernel: &KernelId) -> String {
-        depends_digest(&recipe.build_depends, |name| {
+        fingerprint::dependencies(&recipe.build_depends, |name| {
             self.installed.get(&(name.clone(), kernel.clone())).map(ToString::to_string)
         })
     }

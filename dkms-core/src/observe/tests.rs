@@ -71,11 +71,9 @@ impl Machine {
 
     fn manifest(&self, built_from: &str, built: &str) {
         let record = BuiltRecord {
-            at: 0,
-            seconds: 1.0,
             fingerprint: built_from.into(),
-            source_stamp: String::new(),
             modules: vec![BuiltModule { file_name: "a.ko".into(), sha256: built.into() }],
+            ..BuiltRecord::default()
         };
         let mut manifest = Manifest::new(a(), self.kernel.clone(), record);
         let path = Path::new("/").join(INSTALLED);
@@ -252,7 +250,7 @@ fn what_a_classic_tool_installed_is_adopted() {
 #[case::nothing(|_: &Machine| {}, "")]
 #[case::source(|m: &Machine| m.write("usr/src/a-1/a.c", "int b;\n"), "its source changed")]
 #[case::conf(|m: &Machine| m.source("AUTOINSTALL=yes\nNO_WEAK_MODULES=yes"), "its source changed")]
-#[case::patch(|m: &Machine| m.write("etc/dkms/a/patches/fix.patch", "-a\n+b\n"), "its source changed")]
+#[case::patch(|m: &Machine| m.write("etc/dkms/a/patches/fix.patch", "-a\n+b\n"), "its patches or scripts in /etc/dkms changed")]
 #[case::override_conf(|m: &Machine| m.write("etc/dkms/a-1.conf", "STRIP[0]=no\n"), "its overrides in /etc/dkms changed")]
 #[case::other_packages_override(|m: &Machine| m.write("etc/dkms/b.conf", "STRIP[0]=no\n"), "")]
 #[case::symbols(|m: &Machine| m.write(&format!("{BUILD}/Module.symvers"), "0x2\tprintk\n"), "the kernel's headers changed")]
@@ -262,7 +260,7 @@ fn what_a_classic_tool_installed_is_adopted() {
     |m: &Machine| { let now = entry(&m.look()).inputs.clone().unwrap(); m.manifest(&now.to_string(), "newer"); },
     "/updates/dkms/a.ko is from an earlier build"
 )]
-#[case::form_of_another_program(|m: &Machine| m.manifest("0.s.c.h.d", "digest"), "its source changed")]
+#[case::form_of_another_program(|m: &Machine| m.manifest("0.s.c.h.d", "digest"), "it was built by another version of dkmsd")]
 #[case::classic_build_that_we_installed(|m: &Machine| m.manifest("", "digest"), "")]
 fn what_we_installed_is_stale_when(#[case] change: fn(&Machine), #[case] reason: &str) {
     let machine = Machine::new();

@@ -16,7 +16,7 @@ fn kernel(release: &str) -> KernelId {
 }
 
 fn inputs(source: &str) -> Fingerprint {
-    Fingerprint { source: source.into(), conf: "c".into(), headers: "h".into(), depends: String::new() }
+    Fingerprint { source: source.into(), conf: "c".into(), headers: "h".into(), ..Fingerprint::default() }
 }
 
 fn failure(source: &str, stamp: &str) -> FailureView {
@@ -254,26 +254,26 @@ const NOT_AUTOMATIC: &str = "it does not ask for AUTOINSTALL";
 )]
 #[case::failed_from_another_source(
     so(|_, e| e.failure = Some(failure("old", STAMP))),
-    EntryState::Queued, "it failed before, and what it is built from has changed since"
+    EntryState::Queued, "it failed before; since then its source changed"
 )]
-#[case::failed_with_other_headers(so(|_, e| e.failure = Some(failure("s", "old"))), EntryState::Queued, "it failed before")]
+#[case::failed_with_other_headers(so(|_, e| e.failure = Some(failure("s", "old"))), EntryState::Queued, "it failed before; since then the files of the kernel's headers changed")]
 #[case::failed_with_other_overrides(
     so(|_, e| {
         let then = Fingerprint { conf: "old".into(), ..inputs("s") };
         e.failure = Some(FailureView { fingerprint: then.to_string(), ..failure("s", STAMP) });
     }),
-    EntryState::Queued, "it failed before"
+    EntryState::Queued, "it failed before; since then its overrides in /etc/dkms changed"
 )]
 #[case::failed_with_headers_of_other_content(
     so(|_, e| {
         let then = Fingerprint { headers: "old".into(), ..inputs("s") };
         e.failure = Some(FailureView { fingerprint: then.to_string(), ..failure("s", STAMP) });
     }),
-    EntryState::Queued, "it failed before"
+    EntryState::Queued, "it failed before; since then the kernel's headers changed"
 )]
 #[case::failed_without_headers(
     so(|_, e| e.failure = Some(FailureView { fingerprint: String::new(), ..failure("", "") })),
-    EntryState::Queued, "it failed before"
+    EntryState::Queued, "it failed before, and nothing tells that it would again"
 )]
 #[case::refused_as_older_than_another_kernels(
     so(|_, e| e.failure = Some(FailureView { state: Some(EntryState::KernelNewer), ..failure("old", STAMP) })),

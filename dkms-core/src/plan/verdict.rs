@@ -73,7 +73,7 @@ pub(super) fn stale_reasons(entry: &EntryView, recipe: &RecipeView) -> Vec<Strin
     if entry.built
         && let (Some(now), Some(then)) = (&entry.inputs, &entry.built_from)
     {
-        reasons.extend(now.changes_since(then, recipe.depends_rebuild).into_iter().map(str::to_owned));
+        reasons.extend(now.changes_since(then, recipe.depends_rebuild));
     }
     reasons
 }
@@ -82,9 +82,22 @@ pub(super) fn why_due(entry: &EntryView, stale: &[String]) -> String {
     match (entry.built, stale.is_empty(), &entry.failure) {
         (true, true, _) => "it is built and not installed".into(),
         (true, false, _) => stale.join(", "),
-        (false, _, Some(_)) => "it failed before, and what it is built from has changed since".into(),
+        (false, _, Some(failure)) => since(entry, failure),
         (false, _, None) => "it is not there yet".into(),
     }
+}
+
+/// What has changed since a failure, which makes another attempt worth it.
+fn since(entry: &EntryView, failure: &FailureView) -> String {
+    let changes = match (&entry.inputs, failure.fingerprint.parse()) {
+        (Some(now), Ok(then)) => now.changes_since(&then, true),
+        _ => return "it failed before, and nothing tells that it would again".into(),
+    };
+    if changes.is_empty() {
+        // What a failure is compared with beside its inputs: a file that was missing may be there.
+        return "it failed before; since then the files of the kernel's headers changed".into();
+    }
+    format!("it failed before; since then {}", changes.join(", "))
 }
 
 pub(super) fn is_older(package: &PackageView, than: &PackageView) -> bool {

@@ -22,6 +22,8 @@ pub struct DaemonSettings {
     pub package_manager_wait: Duration,
     /// `build_timeout_minutes`: how long one build may take.
     pub build_timeout: Duration,
+    /// `cache_megabytes`: how much of finished builds is kept, in MiB; 0 for nothing.
+    pub cache_megabytes: u32,
     /// `nice` and `io_priority`: how builds stand behind what people do with the machine.
     pub priority: Priority,
 }
@@ -65,6 +67,8 @@ pub struct PackageSettings {
     pub writable: Vec<PathBuf>,
     /// `timeout`, in minutes or as `"45m"`, `"2h"`: how long its build may take; as the daemon's when none.
     pub timeout: Option<Duration>,
+    /// `cache = false`: its builds are neither kept nor taken from the cache.
+    pub uncached: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,6 +87,7 @@ struct DaemonTable {
     quiet_seconds: Option<u32>,
     package_manager_wait_minutes: Option<u32>,
     build_timeout_minutes: Option<toml::Spanned<u32>>,
+    cache_megabytes: Option<u32>,
     nice: Option<toml::Spanned<i32>>,
     io_priority: Option<IoPriority>,
 }
@@ -96,6 +101,7 @@ struct PackageTable {
     #[serde(default)]
     writable: Vec<toml::Spanned<PathBuf>>,
     timeout: Option<toml::Spanned<Span>>,
+    cache: Option<bool>,
 }
 
 /// A length of time.
@@ -124,6 +130,7 @@ impl From<DaemonTable> for DaemonSettings {
             quiet: Duration::from_secs(table.quiet_seconds.unwrap_or(2).into()),
             package_manager_wait: minutes(table.package_manager_wait_minutes.unwrap_or(10)),
             build_timeout: minutes(table.build_timeout_minutes.map_or(60, toml::Spanned::into_inner)),
+            cache_megabytes: table.cache_megabytes.unwrap_or(512),
             priority: Priority {
                 nice: table.nice.map_or(10, toml::Spanned::into_inner),
                 io: table.io_priority.unwrap_or(IoPriority::Low),
@@ -189,6 +196,7 @@ fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageNam
             user: table.user.map(toml::Spanned::into_inner),
             writable: table.writable.into_iter().map(toml::Spanned::into_inner).collect(),
             timeout,
+            uncached: table.cache == Some(false),
         };
         packages.insert(name, settings);
     }
@@ -211,13 +219,15 @@ mod tests {
 
     #[test]
     fn what_is_set_takes_effect_and_the_rest_keeps_its_default() {
-        let text = "[daemon]\nmax_jobs = 3\nbuild_timeout_minutes = 5\nio_priority = \"idle\"\n\n[package.nvidia]\nnetwork = true\nuser = \"builder\"\nwritable = [\"/var/cache/x\"]\ntimeout = 90\n";
+        let text = "[daemon]\nmax_jobs = 3\nbuild_timeout_minutes = 5\ncache_megabytes = 0\nio_priority = \"idle\"\n\n[package.nvidia]\nnetwork = true\nuser = \"builder\"\nwritable = [\"/var/cache/x\"]\ntimeout = 90\ncache = false\n[package.zfs]\ncache = true\n";
         let (daemon, packages) = parse(Path::new("dkmsd.toml"), text).unwrap();
         assert_eq!((daemon.max_jobs, daemon.build_timeout), (3, Duration::from_secs(300)));
+        assert_eq!((daemon.cache_megabytes, DaemonSettings::default().cache_megabytes), (0, 512));
         assert_eq!(daemon.priority, Priority { nice: 10, io: IoPriority::Idle });
         assert_eq!((daemon.quiet, daemon.package_manager_wait), (Duration::from_secs(2), Duration::from_secs(600)));
         let nvidia = &packages[&PackageName::new("nvidia").unwrap()];
-        assert!(nvidia.network);
+        assert!(nvidia.network && nvidia.uncached);
+        assert_eq!(packages[&PackageName::new("zfs").unwrap()], PackageSettings::default());
         assert_eq!(nvidia.timeout, Some(Duration::from_secs(5400)));
     }
 
@@ -240,6 +250,8 @@ mod tests {
     #[case("[daemon]\n\nnice = -1\n", 3, "from 0 to 19")]
     #[case("[daemon]\nio_priority = \"none\"\n", 2, "normal")]
     #[case("[daemon]\nmax_jobs = -1\n", 2, "")]
+    #[case("[daemon]\n\ncache_megabytes = \"1G\"\n", 3, "")]
+    #[case("[package.x]\ncache = 1\n", 2, "")]
     #[case("[daemon]\nmax_jobs = \"x\"\n", 2, "")]
     #[case("[package.x]\nnetwork = true\nwritable = [\"a\"]\n", 3, "full path")]
     #[case("[package.x]\nwritable = [\"/a/../b\"]\n", 2, "..")]

@@ -30,7 +30,7 @@ pub struct Manifest {
 }
 
 /// One build.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct BuiltRecord {
     /// When it ended, in seconds since 1970.
     pub at: u64,
@@ -42,6 +42,12 @@ pub struct BuiltRecord {
     pub source_stamp: String,
     /// The built modules, as they lie in the tree.
     pub modules: Vec<BuiltModule>,
+    /// Why it was made, in a sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// It was taken out of the cache; `seconds` is what it once took.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_cache: bool,
 }
 
 /// One built module in the tree.

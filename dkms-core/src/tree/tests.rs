@@ -28,6 +28,8 @@ fn manifest(package: &PackageId, kernel: &KernelId) -> Manifest {
         fingerprint: "f".into(),
         source_stamp: "s".into(),
         modules: vec![BuiltModule { file_name: "r8169.ko".into(), sha256: "0".into() }],
+        why: "it is not there yet".into(),
+        from_cache: true,
     };
     Manifest::new(package.clone(), kernel.clone(), built)
 }

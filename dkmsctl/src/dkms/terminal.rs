@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
-use dkms_core::event::{Event, Phase, Sink};
+use dkms_core::event::{Event, Phase, Sink, from_cache};
 use dkms_core::model::{KernelId, PackageId};
 use tracing::Subscriber;
 use tracing_subscriber::fmt::format::Writer;
@@ -118,6 +118,7 @@ impl Sink for Terminal {
             }
             Event::Log { path } if self.verbose => self.line(&about(&self.topic, &format!("log {}", path.display()))),
             Event::Note { text } | Event::Waiting { why: Some(text) } => self.line(&about(&self.topic, &text)),
+            Event::FromCache { built_at } => self.line(&about(&self.topic, &from_cache(built_at))),
             Event::Warning { text } => self.warning(&about(&self.topic, &text)),
             Event::Phase { .. }
             | Event::Progress { .. }

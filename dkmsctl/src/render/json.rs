@@ -67,7 +67,7 @@ pub(crate) fn history(rows: &[HistoryRow]) -> String {
             json!({
                 "ended": h.at, "job": h.job, "operation": h.operation, "package": h.package, "version": h.version,
                 "kernel": word(&h.kernel), "arch": word(&h.arch), "result": h.result, "seconds": h.seconds,
-                "reason": word(&h.reason), "error": word(&h.error),
+                "reason": word(&h.reason), "error": word(&h.error), "from_cache": h.from_cache,
             })
         })
         .collect();

@@ -72,7 +72,7 @@ pub(crate) fn history(rows: &[HistoryRow], zone: &TimeZone, look: Look) -> Strin
                 subject(&h.package, &h.version, "").into(),
                 or_dash(&h.kernel).into(),
                 Cell::painted(h.result.as_str(), Paint::of(&h.result)),
-                time::took(h.seconds).into(),
+                if h.from_cache { format!("{}, cached", time::took(h.seconds)) } else { time::took(h.seconds) }.into(),
                 if h.error.is_empty() { h.reason.as_str() } else { h.error.as_str() }.into(),
             ]
         })
@@ -164,10 +164,13 @@ mod tests {
             seconds: 12.3,
             reason: "new kernel".into(),
             error: "hello.c:3:1: error: no".into(),
+            from_cache: false,
         };
-        insta::assert_snapshot!(history(&[row], &TimeZone::UTC, Look::default()), @r"
-        ENDED                JOB  OPERATION  PACKAGE    KERNEL          RESULT  TOOK  REASON
-        2026-11-22 12:30:05  3    install    hello/1.0  6.1.0-56-amd64  failed  12 s  hello.c:3:1: error: no
+        let cached = HistoryRow { from_cache: true, error: String::new(), result: "done".into(), ..row.clone() };
+        insta::assert_snapshot!(history(&[row, cached], &TimeZone::UTC, Look::default()), @r"
+        ENDED                JOB  OPERATION  PACKAGE    KERNEL          RESULT  TOOK          REASON
+        2026-11-22 12:30:05  3    install    hello/1.0  6.1.0-56-amd64  failed  12 s          hello.c:3:1: error: no
+        2026-11-22 12:30:05  3    install    hello/1.0  6.1.0-56-amd64  done    12 s, cached  new kernel
         ");
     }
 

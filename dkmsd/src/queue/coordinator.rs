@@ -313,6 +313,7 @@ impl Coordinator {
             seconds: job.took.unwrap_or_default().as_secs_f64(),
             reason: view.reason,
             error: outcome.error.clone().unwrap_or_default(),
+            from_cache: outcome.from_cache,
         };
         let line = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner).add(row);
         self.history.write(line);

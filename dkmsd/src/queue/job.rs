@@ -161,6 +161,9 @@ pub struct Outcome {
     pub package: Option<PackageId>,
     /// The engine has remembered it, if it is a failure. What ended without the engine's word is the daemon's to remember.
     pub recorded: bool,
+    /// Nothing was compiled: the build came out of the cache.
+    #[serde(default)]
+    pub from_cache: bool,
 }
 
 impl Outcome {
@@ -176,6 +179,7 @@ impl Outcome {
             placed: false,
             package: None,
             recorded: false,
+            from_cache: false,
         }
     }
 }

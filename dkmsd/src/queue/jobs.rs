@@ -248,7 +248,7 @@ impl Jobs {
             Event::Log { path } => job.log = Some(path.clone()),
             Event::Waiting { why } => job.waiting = Some(why.clone().unwrap_or_default()),
             Event::Waited => job.waiting = None,
-            Event::Note { .. } | Event::Warning { .. } => return false,
+            Event::Note { .. } | Event::Warning { .. } | Event::FromCache { .. } => return false,
         }
         true
     }

@@ -1,7 +1,7 @@
 //! What the journal hears of jobs: one line a fact, with the fields DKMS_PACKAGE, DKMS_VERSION, DKMS_KERNEL, DKMS_ARCH,
 //! DKMS_JOB and DKMS_RESULT.
 
-use dkms_core::event::Event;
+use dkms_core::event::{Event, from_cache};
 use tracing::{error, info, warn};
 
 use super::job::{Outcome, Task, Verdict};
@@ -41,6 +41,9 @@ pub(super) fn log_event(task: &Task, event: &Event) {
     match event {
         Event::Note { text } | Event::Waiting { why: Some(text) } => {
             journal!(info, task, None::<&str>, "{}: {text}", what(task));
+        }
+        Event::FromCache { built_at } => {
+            journal!(info, task, None::<&str>, "{}: {}", what(task), from_cache(*built_at));
         }
         Event::Warning { text } => journal!(warn, task, None::<&str>, "{}: {text}", what(task)),
         Event::Phase { .. }

@@ -168,6 +168,7 @@ async fn told(task: &Task, event: Event, to_coordinator: &mpsc::Sender<Command>)
             Event::Phase { .. }
             | Event::Progress { .. }
             | Event::Log { .. }
+            | Event::FromCache { .. }
             | Event::Waiting { why: None }
             | Event::Waited => {}
         }

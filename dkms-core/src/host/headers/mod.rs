@@ -85,6 +85,8 @@ pub enum HeaderState {
 pub struct Headers {
     /// Their folder, with every link followed.
     pub dir: PathBuf,
+    /// Every folder that they are spread over, that one first.
+    pub roots: Vec<PathBuf>,
     /// The kernel's configuration.
     pub config: Arc<KernelConfig>,
     /// Digest (hex) of what a module is built from: configuration, symbol versions, Makefiles. A build made from
@@ -177,6 +179,7 @@ impl Inspection<'_> {
         let read = IDENTITY.iter().map(|name| dir.join(name)).chain(found.makefiles.iter().cloned());
         Ok(Headers {
             dir: dir.to_owned(),
+            roots: walk.roots.clone(),
             config: self.cache.config(dir),
             identity: self.cache.identity(self.layout, read),
             stamp: walk.stamp.clone(),

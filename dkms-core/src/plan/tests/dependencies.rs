@@ -111,10 +111,15 @@ fn another_version_of_a_dependency(#[case] asks: bool, #[case] due: &[&str]) {
     let b = depending("b/1", &["a"], |entry| {
         recipe(entry).depends_rebuild = asks;
         install(entry);
+        entry.inputs = Some(Fingerprint { depends: "a=1".into(), ..inputs("s") });
         entry.built_from = Some(Fingerprint { depends: "a=0".into(), ..inputs("s") });
     });
     let plan = plan(&world([package("a/1", |_, e| install(e)), b]));
     assert_eq!(actions(&plan), due);
+    if asks {
+        assert_eq!(plan.actions[0].reason, "dependency a 0 → 1");
+        assert_eq!(row(&plan, "b/1").reason, "dependency a 0 → 1");
+    }
 }
 
 /// What failed for want of a dependency is tried again once that is there, with BUILD_DEPENDS_REBUILD or without.
@@ -125,5 +130,7 @@ fn a_dependency_that_came_is_worth_another_try() {
         entry.inputs = Some(Fingerprint { depends: "a=1".into(), ..inputs("s") });
         entry.failure = Some(FailureView { fingerprint: then.to_string(), ..failure("s", STAMP) });
     });
-    assert_eq!(actions(&plan(&world([package("a/1", |_, e| install(e)), b]))), ["install b/1"]);
+    let plan = plan(&world([package("a/1", |_, e| install(e)), b]));
+    assert_eq!(actions(&plan), ["install b/1"]);
+    assert_eq!(plan.actions[0].reason, "it failed before; since then dependency a 1 is new");
 }

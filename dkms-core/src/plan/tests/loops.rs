@@ -109,7 +109,7 @@ fn some_inputs() -> impl Strategy<Value = Fingerprint> {
         source: source.into(),
         conf: conf.into(),
         headers: headers.into(),
-        depends: String::new(),
+        ..Fingerprint::default()
     })
 }
 
