@@ -74,7 +74,7 @@ pub enum Error {
     },
 
     /// The package is not in the tree.
-    #[error("{package} is not in the tree; add it first (dkmsctl add {package}), or see dkmsctl status")]
+    #[error("{package} is not in the tree; add it first (dkms add {package}), or see dkms status")]
     NotAdded {
         /// The package.
         package: PackageId,
@@ -329,7 +329,7 @@ pub enum Error {
     },
 
     /// The package is not built for the kernel.
-    #[error("{package} is not built for {kernel}; build it first: dkmsctl build {package} -k {}", kernel.release)]
+    #[error("{package} is not built for {kernel}; build it first: dkms build {package} -k {}", kernel.release)]
     NotBuilt {
         /// The package.
         package: PackageId,
@@ -437,7 +437,7 @@ pub enum Error {
 
     /// Every build of the package is asked for, and there is none.
     #[error(
-        "{package} is built for no kernel: there is nothing to put into an archive; build it first: dkmsctl build {package}"
+        "{package} is built for no kernel: there is nothing to put into an archive; build it first: dkms build {package}"
     )]
     NothingBuilt {
         /// The package.

@@ -40,15 +40,13 @@ pub(crate) fn plan(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Plan> {
         refused: Vec::new(),
     };
     planner.previous()?;
-    let mut state = EntryState::KernelNewer;
     for module in target.recipe.wanted() {
-        if let Some(dormant) = planner.module(module, sink)? {
-            state = dormant;
-        }
+        planner.module(module, sink)?;
     }
     if planner.intent.record.files.is_empty() && !planner.refused.is_empty() {
         let reasons = planner.refused.iter().map(|(module, why)| format!("{module}: {why}")).collect();
-        return Err(Error::AllRefused { package: target.package.clone(), kernel: kernel.clone(), reasons, state });
+        let (package, kernel) = (target.package.clone(), kernel.clone());
+        return Err(Error::AllRefused { package, kernel, reasons, state: EntryState::KernelNewer });
     }
     planner.leftovers()?;
     Ok(Plan { intent: planner.intent, refused: planner.refused })
@@ -87,15 +85,11 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Plans one module, unless it is refused. Gives a state when that is the reason why.
-    fn module(&mut self, module: &ModuleRecipe, sink: &mut dyn Sink) -> Result<Option<EntryState>> {
+    /// Plans one module, unless it is refused.
+    fn module(&mut self, module: &ModuleRecipe, sink: &mut dyn Sink) -> Result<()> {
         let Target { layout, package, kernel, .. } = *self.target;
         let name = &module.dest_name;
         let built = built(layout, package, kernel, name)?;
-        if let Some(why) = self.target.obsolete.as_ref().filter(|_| !self.target.force) {
-            self.refused.push((name.clone(), why.clone()));
-            return Ok(Some(EntryState::Dormant));
-        }
         let below = self.target.modules_folder.unwrap_or(&module.dest_location);
         let destination =
             folder_below(&layout.kernel_folder(&kernel.release), below).ok_or_else(|| Error::BadModule {
@@ -106,7 +100,7 @@ impl Planner<'_> {
             })?;
         if let Some(why) = self.version_refusal(name, &built, &destination, sink)? {
             self.refused.push((name.clone(), why));
-            return Ok(None);
+            return Ok(());
         }
         let path = destination.join(built.file_name().unwrap_or_default());
         let original = if self.linked { self.foreign(name, &destination)? } else { self.original(name, &destination)? };
@@ -126,7 +120,7 @@ impl Planner<'_> {
         }
         let path = layout.inside(&path);
         self.intent.record.files.push(InstalledFile { module: name.clone(), path, sha256 });
-        Ok(None)
+        Ok(())
     }
 
     fn version_refusal(
@@ -136,7 +130,7 @@ impl Planner<'_> {
         destination: &Path,
         sink: &mut dyn Sink,
     ) -> Result<Option<String>> {
-        if self.target.force || self.target.force_version_override {
+        if !self.target.check_version {
             return Ok(None);
         }
         // What stands at the destination of an installed package is its own, when no record says otherwise.
