@@ -138,6 +138,8 @@ pub struct FailureView {
     pub error: String,
     /// The first error of the build's log.
     pub first_error: Option<String>,
+    /// That line with those around it.
+    pub excerpt: Vec<String>,
     /// What the package is because of it: failed, or kernel-newer where every module was refused as older.
     pub state: Option<EntryState>,
 }

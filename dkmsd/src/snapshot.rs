@@ -190,6 +190,7 @@ fn status_row<'a, I: Iterator<Item = &'a Job>>(look: &Look, row: &Row, jobs: &im
         stale: row.stale,
         reason: waits.or(job.map(|job| &job.task.reason)).unwrap_or(&row.reason).clone(),
         first_error: failure.and_then(|f| f.first_error.clone()).unwrap_or_default(),
+        excerpt: failure.map(|f| f.excerpt.join("\n")).unwrap_or_default(),
         error: failure.map(|f| f.error.clone()).unwrap_or_default(),
         log: log.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
         job: job.map_or(0, |job| job.task.id),

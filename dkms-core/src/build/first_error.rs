@@ -4,6 +4,7 @@
 //! limit) says more than what it led to; then comes the first cause that the compiler, modpost, the linker, patch, make or
 //! a shell names before make gives up on a target; then make's own word; then whatever was said last.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use regex::RegexSet;
@@ -76,15 +77,26 @@ pub struct FirstError {
 
 /// What the line of the error begins with in an excerpt.
 pub const MARK: &str = "> ";
+/// What the advice begins with that may follow an excerpt.
+pub const ADVICE: &str = "= ";
 /// How many lines of an excerpt come before the error, and after it.
 const AROUND: usize = 2;
+
+impl FirstError {
+    /// The excerpt, and behind [`ADVICE`] what to do about it where that is known.
+    #[must_use]
+    pub fn explained(self) -> Vec<String> {
+        let advice = self.kind.advice().map(|advice| format!("{ADVICE}{advice}"));
+        self.excerpt.into_iter().chain(advice).collect()
+    }
+}
 
 /// By which line each kind is known; the first that matches decides.
 const CAUSES: &[(Kind, &str)] = &[
     (Kind::DiskFull, r"No space left on device|Disk quota exceeded"),
     (
         Kind::Memory,
-        r"Killed signal terminated program|virtual memory exhausted|[Cc]annot allocate memory|^cc1\w*: out of memory|\bKilled\s+(\S*/)?(cc1|gcc|clang|ld|as|rustc)|^Killed$|fork: (retry: )?Resource temporarily unavailable",
+        r"Killed signal terminated program|virtual memory exhausted|[Cc]annot allocate memory|^cc1\w*: out of memory|\bKilled\s+(\S*/)?(cc1|gcc|clang|ld|as|rustc)|^Killed$|\bKilled\s+make\b|^make(\[\d+\])?: \*{3} \[.*\] Killed$|fork: (retry: )?Resource temporarily unavailable",
     ),
     (Kind::Timeout, r"^# stopped: it ran past its time limit"),
     (
@@ -123,6 +135,12 @@ const LONGEST_LINE: usize = 4096;
 
 static SET: LazyLock<RegexSet> =
     LazyLock::new(|| RegexSet::new(CAUSES.iter().map(|(_, pattern)| pattern)).unwrap_or_else(|_| RegexSet::empty()));
+
+/// The first error of a log file; none also where it cannot be read.
+#[must_use]
+pub fn in_file(log: &Path) -> Option<FirstError> {
+    find(&String::from_utf8_lossy(&std::fs::read(log).ok()?))
+}
 
 /// The line of a log that says what is wrong: its text alone.
 #[must_use]

@@ -82,6 +82,8 @@ dictionary!(
         reason: String,
         /// The failed build's first compiler error.
         first_error: String,
+        /// That line behind `> ` and up to two around it, each on a line; behind `= ` what to do, where that is known.
+        excerpt: String,
         /// What the last failed attempt ended with, one line.
         error: String,
         /// Path of the newest attempt's log; empty when there is none.
@@ -239,6 +241,7 @@ mod tests {
             stale: true,
             reason: "its build failed".into(),
             first_error: "r8169.c:10: error: no".into(),
+            excerpt: "  CC r8169.o\n> r8169.c:10: error: no".into(),
             error: "make ended with 2".into(),
             log: "/var/lib/dkmsd/logs/x".into(),
             job: 7,

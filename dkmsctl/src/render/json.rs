@@ -23,7 +23,8 @@ pub(crate) fn status(rows: &[StatusRow]) -> String {
             json!({
                 "package": r.package, "version": r.version, "kernel": word(&r.kernel), "arch": word(&r.arch),
                 "state": r.state, "stale": r.stale, "held": r.held, "autoinstall": r.autoinstall,
-                "reason": word(&r.reason), "first_error": word(&r.first_error), "error": word(&r.error),
+                "reason": word(&r.reason), "first_error": word(&r.first_error),
+                "excerpt": word(&r.excerpt), "error": word(&r.error),
                 "log": word(&r.log), "job": number(r.job),
             })
         })
@@ -106,7 +107,7 @@ mod tests {
             parsed,
             json!({ "format": 1, "packages": [{
                 "package": "hello", "version": "1.0", "kernel": null, "arch": null, "state": "added", "stale": false,
-                "held": false, "autoinstall": true, "reason": null, "first_error": null, "error": null, "log": null,
+                "held": false, "autoinstall": true, "reason": null, "first_error": null, "excerpt": null, "error": null, "log": null,
                 "job": null
             }] })
         );

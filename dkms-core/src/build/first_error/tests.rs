@@ -4,7 +4,7 @@ use super::*;
 use rstest::rstest;
 
 fn real(name: &str) -> String {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/build/first_error/logs").join(name);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/build/first_error/logs").join(name);
     std::fs::read_to_string(file.with_extension("log")).unwrap()
 }
 
@@ -93,6 +93,7 @@ fn two_lines_come_with_it() {
 #[rstest]
 #[case::timeout("a\n# stopped: it ran past its time limit\n\n# exit code: -1\n", Some((Kind::Timeout, "it ran past its time limit")))]
 #[case::no_space_after_errors("a.c:1:1: error: x\ncc: error: y: No space left on device\n", Some((Kind::DiskFull, "cc: error: y: No space left on device")))]
+#[case::make_was_killed("make[1]: *** [Makefile:3: x.o] Killed\n", Some((Kind::Memory, "make[1]: *** [Makefile:3: x.o] Killed")))]
 #[case::clang("clang: error: unknown argument: '-fx'\n", Some((Kind::Compiler, "clang: error: unknown argument: '-fx'")))]
 #[case::clang_header("a.c:1:10: fatal error: 'x.h' file not found\n", Some((Kind::MissingHeader, "a.c:1:10: fatal error: 'x.h' file not found")))]
 #[case::lld("ld.lld: error: undefined symbol: gone\n", Some((Kind::Linker, "ld.lld: error: undefined symbol: gone")))]
@@ -113,6 +114,13 @@ fn other_words(#[case] log: &str, #[case] wanted: Option<(Kind, &str)>) {
 #[test]
 fn every_pattern_is_one() {
     assert_eq!(SET.len(), CAUSES.len());
+}
+
+#[test]
+fn what_no_source_can_mend_comes_with_advice() {
+    let said = |name| find(&real(name)).unwrap().explained().last().unwrap().clone();
+    assert!(said("network").starts_with("= builds have no network"));
+    assert!(!said("compiler").starts_with(ADVICE));
 }
 
 #[test]
