@@ -50,7 +50,6 @@ impl Kind {
             Self::DiskFull => Some("free some space, then build it again"),
             Self::Memory => Some("add memory or swap, or have fewer jobs at once (parallel_jobs), then build it again"),
             Self::Timeout => Some("a longer timeout is set by package in /etc/dkms/dkmsd.toml"),
-            Self::MissingProgram => Some("install the program that it asks for, then build it again"),
             Self::ReadOnly => Some(
                 "a build writes into its own folder only; writable = […] in /etc/dkms/dkmsd.toml lets it write elsewhere",
             ),
@@ -112,7 +111,7 @@ const CAUSES: &[(Kind, &str)] = &[
     ),
     (
         Kind::MissingProgram,
-        r"(: line \d+: |sh: (\d+: )?)\S+: (command )?not found$|^make(\[\d+\])?: [^*\s][^:]*: No such file or directory$|env: ['‘]\S+['’]: No such file or directory$|^pyenv: \S+: command not found|: bad interpreter: ",
+        r"(: line \d+: |sh: (\d+: )?)[^\s/]+: (command )?not found$|^make(\[\d+\])?: [^*\s][^:]*: No such file or directory$|env: ['‘]\S+['’]: No such file or directory$|^pyenv: \S+: command not found|: bad interpreter: ",
     ),
     (
         Kind::Patch,
@@ -182,6 +181,15 @@ fn gives_up(line: &str) -> bool {
     line.starts_with("make") && line.contains(": *** ") && !line.contains("(ignored)")
 }
 
+/// The program that a shell, env or make did not find: `bash: line 6: make: command not found`,
+/// `/usr/bin/env: 'python2.7': No such file or directory`, `make: flex: No such file or directory`.
+fn missing_program(line: &str) -> Option<&str> {
+    let endings = [": command not found", ": not found", ": No such file or directory"];
+    let rest = endings.iter().find_map(|ending| line.strip_suffix(ending))?;
+    let program = rest.rsplit(": ").next()?.trim_matches(['\'', '‘', '’']);
+    (!program.is_empty() && !program.contains([' ', '/'])).then_some(program)
+}
+
 /// The object file that make gave up on.
 fn target(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("*** [")?;
@@ -245,6 +253,11 @@ impl<'a> Log<'a> {
     fn show(&self, at: usize, kind: Kind) -> FirstError {
         let line = |at: usize| self.short(self.lines.get(at).copied().unwrap_or_default());
         let mut text = line(at).trim_start().trim_start_matches("# stopped: ").to_owned();
+        if kind == Kind::MissingProgram
+            && let Some(program) = missing_program(&text)
+        {
+            text = format!("{program} is not installed; install it (gcc, make, patch … are packages of that name)");
+        }
         if kind == Kind::Patch
             && let Some(file) = self.lines.iter().take(at).rev().find_map(|line| line.strip_prefix("patching file "))
         {
