@@ -28,7 +28,7 @@ mod weak;
 
 pub use finish::Depmod;
 pub use kernel_hooks::Cleared;
-pub use keys::Keys;
+pub use keys::{Keys, Mok};
 pub use load::{LoadedArchive, LoadedPackage};
 pub use pack::{KernelChoice, PackTarball};
 pub use remove::Removed;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::signing::Signing;
 use crate::fingerprint::Fingerprint;
 use crate::model::{EntryState, KernelId, ModuleName, PackageId, PackageName};
 
@@ -168,6 +169,8 @@ pub struct EntryView {
     pub held: Option<String>,
     /// The log of the newest attempt.
     pub log: Option<PathBuf>,
+    /// Whether what is built is signed.
+    pub signing: Signing,
 }
 
 /// What is to be done.

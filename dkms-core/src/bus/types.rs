@@ -94,6 +94,8 @@ dictionary!(
         autoinstall: bool,
         /// An admin took it away by hand.
         held: bool,
+        /// What is built is `unsigned`, `signed`, or signed and `enrolled`; empty where that is not known.
+        signing: String,
     }
 );
 
@@ -117,6 +119,8 @@ dictionary!(
         running: bool,
         /// Every AUTOINSTALL package is installed and fresh there, or rightly absent.
         fit: bool,
+        /// Why it takes signed modules only, one line; empty when it takes any, or nothing is installed on it.
+        enforces: String,
     }
 );
 
@@ -247,6 +251,7 @@ mod tests {
             job: 7,
             autoinstall: true,
             held: false,
+            signing: "signed".into(),
         };
         assert_eq!(through::<_, StatusRow>(&row), row);
     }

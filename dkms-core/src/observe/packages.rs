@@ -180,6 +180,7 @@ impl Gathering<'_> {
             }),
             held: self.holds.is_held(id, kernel).map(held_sentence),
             log,
+            signing: manifest.map(|m| m.signing.clone()).unwrap_or_default(),
         }
     }
 

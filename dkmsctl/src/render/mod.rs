@@ -2,6 +2,7 @@
 
 pub(crate) mod json;
 pub(crate) mod lists;
+pub(crate) mod mok;
 pub(crate) mod progress;
 pub(crate) mod status;
 mod table;

@@ -71,6 +71,16 @@ fn footer(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> String {
         };
         let _ = write!(text, "\n{}: {next}\n", Paint::Attention.apply(&format!("{kernel} waits for headers"), look));
     }
+    let refused = |r: &&StatusRow| r.state == "installed" && matches!(r.signing.as_str(), "unsigned" | "signed");
+    let enforced = |r: &&StatusRow| kernels.iter().any(|k| k.kernel == r.kernel && !k.enforces.is_empty());
+    let refused = rows.iter().filter(refused).filter(enforced).count();
+    if refused > 0 {
+        let _ = write!(
+            text,
+            "\n{}: their kernel takes modules only that are signed by a key it trusts.\n  why: dkmsctl mok status\n",
+            Paint::Bad.apply(&format!("{refused} will not load"), look),
+        );
+    }
     let broken: Vec<_> = rows.iter().filter(|r| r.state == "broken").collect();
     if let Some(first) = broken.first() {
         let _ = write!(

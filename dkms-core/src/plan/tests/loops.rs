@@ -165,6 +165,7 @@ fn some_entry() -> impl Strategy<Value = EntryView> {
                 failure,
                 held,
                 log: None,
+                ..EntryView::default()
             }
         })
 }
