@@ -29,7 +29,7 @@ mod weak;
 
 pub use finish::Depmod;
 pub use kernel_hooks::Cleared;
-pub use keys::Keys;
+pub use keys::{Keys, Mok};
 pub use load::{LoadedArchive, LoadedPackage};
 pub use pack::{KernelChoice, PackTarball};
 pub use remove::Removed;
@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::build::first_error;
+use crate::build::first_error::{self, FirstError};
 use crate::build::jobserver::JobServer;
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, IoContext as _, Result};
@@ -245,9 +245,14 @@ impl Engine {
         let (fingerprint, header_stamp) =
             tried.map(|tried| (tried.inputs.to_string(), tried.header_stamp)).unwrap_or_default();
         let attempts = tree::failures::read(&self.layout, package, kernel).ok().flatten().map_or(0, |f| f.attempts);
+        let found = error.log().and_then(first_error::in_file);
         let first_error = match error {
             Error::BuildFailed { first, .. } | Error::PatchFailed { first, .. } => Some(first.clone()),
-            _ => error.log().and_then(|log| first_error::first_error(&std::fs::read_to_string(log).ok()?)),
+            _ => found.as_ref().map(|found| found.text.clone()),
+        };
+        let missing = match error {
+            Error::NoToolchain { missing, .. } => missing.iter().map(|m| m.program.clone()).collect(),
+            _ => Vec::new(),
         };
         let failure = Failure {
             package: package.clone(),
@@ -258,6 +263,8 @@ impl Engine {
             state: Some(state),
             error: error.to_string(),
             first_error,
+            excerpt: found.map(FirstError::explained).unwrap_or_default(),
+            missing,
             log: error.log().map(ToOwned::to_owned),
             at: now_in_seconds(),
             attempts: attempts + 1,

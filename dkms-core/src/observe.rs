@@ -7,9 +7,10 @@ mod packages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::conf::ConfLoader;
@@ -17,9 +18,11 @@ use crate::error::{IoContext as _, Result};
 use crate::fingerprint::{Fingerprint, FolderDigests, digest};
 use crate::host::distro::Distro;
 use crate::host::headers::{self, HeaderCache, HeaderState, Headers};
+use crate::host::kconfig::KernelConfig;
 use crate::host::kernels::{self, Kernel, Presence};
 use crate::host::package_manager;
 use crate::host::resolve::resolve;
+use crate::host::secure_boot::SecureBoot;
 use crate::install::forced::Forced;
 use crate::layout::Layout;
 use crate::model::{Arch, KernelId, KernelRelease, PackageId, PackageName, PackageVersion};
@@ -46,6 +49,21 @@ pub struct Look {
     /// Held packages of which neither the source nor the tree's entry is left: the hold has nothing to hold any more, and
     /// a source that comes later is a new one.
     pub ended_holds: Vec<PackageId>,
+    /// What the firmware and the running kernel ask of modules.
+    pub boot: SecureBoot,
+    /// The kernels that something is installed on and that take signed modules only, each with the reason.
+    pub enforcing: BTreeMap<KernelId, String>,
+}
+
+impl Look {
+    /// Why a kernel does not take the modules of a package that is installed on it: they lack a signature that it trusts.
+    #[must_use]
+    pub fn refusal(&self, package: &PackageId, kernel: &KernelId) -> Option<String> {
+        let why = self.enforcing.get(kernel)?;
+        let entry = self.world.packages.iter().find(|p| p.id == *package)?.entries.get(kernel)?;
+        let refusal = self.boot.refusal(&entry.signing).filter(|_| entry.installed)?;
+        Some(format!("{refusal}; the kernel takes no others: {why}"))
+    }
 }
 
 /// Looks at the disk, and remembers what it found out.
@@ -170,7 +188,28 @@ impl Observer {
         let watch = self.watch(&world, &packages);
         let plan = crate::plan::plan(&world);
         let unsound = unsound.map(|why| why.to_string());
-        Ok(Look { world, plan, look_again, watch, running: self.running.clone(), unsound, ended_holds })
+        let boot = SecureBoot::read(&self.layout);
+        let enforcing = self.enforcing(&boot, &packages);
+        let running = self.running.clone();
+        Ok(Look { world, plan, look_again, watch, running, unsound, ended_holds, boot, enforcing })
+    }
+
+    /// The kernels that something is installed on and that take signed modules only.
+    fn enforcing(&self, boot: &SecureBoot, packages: &[TreePackage]) -> BTreeMap<KernelId, String> {
+        let installed = packages.iter().flat_map(|p| &p.entries).filter(|e| e.installed).map(|e| &e.kernel);
+        let kernels: BTreeSet<&KernelId> = installed.collect();
+        let why =
+            |kernel: &KernelId| boot.enforces(&self.kernel_config(&kernel.release), kernel.release == self.running);
+        kernels.into_iter().filter_map(|kernel| Some((kernel.clone(), why(kernel)?))).collect()
+    }
+
+    /// A kernel's configuration: of its headers, else the one its package has in /boot.
+    pub(crate) fn kernel_config(&self, kernel: &KernelRelease) -> Arc<KernelConfig> {
+        let config = resolve(&self.layout, &self.layout.kernel_source(kernel)).map(|dir| self.headers.config(&dir));
+        match config {
+            Ok(config) if config.path.is_some() => config,
+            _ => Arc::new(KernelConfig::at(&self.layout.host(format!("/boot/config-{kernel}")))),
+        }
     }
 
     /// What the headers of a kernel are now.

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::signing::Signing;
 use crate::fingerprint::Fingerprint;
 use crate::model::{EntryState, KernelId, ModuleName, PackageId, PackageName};
 
@@ -138,6 +139,8 @@ pub struct FailureView {
     pub error: String,
     /// The first error of the build's log.
     pub first_error: Option<String>,
+    /// That line with those around it.
+    pub excerpt: Vec<String>,
     /// What the package is because of it: failed, or kernel-newer where every module was refused as older.
     pub state: Option<EntryState>,
 }
@@ -166,6 +169,8 @@ pub struct EntryView {
     pub held: Option<String>,
     /// The log of the newest attempt.
     pub log: Option<PathBuf>,
+    /// Whether what is built is signed.
+    pub signing: Signing,
 }
 
 /// What is to be done.

@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Say by exit code whether a kernel is fit to boot into
     Check(Check),
+    /// See, make and enroll the key that modules are signed with
+    Mok(MokArgs),
     /// List the kernels and whether their headers are there
     Kernels(Listing),
     /// List what was done, newest first
@@ -224,6 +226,27 @@ pub(crate) struct Check {
     /// Print {"format":1,"kernel":…,"ready":…,"problems":[…]}
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MokArgs {
+    /// What to do
+    #[arg(value_enum, value_name = "status|generate|enroll", default_value_t = MokAction::Status, hide_default_value = true, hide_possible_values = true)]
+    pub(crate) action: MokAction,
+    /// Print {"format":1,"secure_boot":…,"next":…}
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `mok` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MokAction {
+    /// Say what signs modules and whether this machine trusts it
+    Status,
+    /// Make key and certificate where they are missing
+    Generate,
+    /// Have the firmware trust the certificate
+    Enroll,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dkms_core::artifact::signing::Signing;
 use dkms_core::bus::types::{CheckProblem, KernelRow, StatusRow};
 use dkms_core::conf::version;
 use dkms_core::event::Phase;
@@ -154,8 +155,11 @@ fn order(a: &StatusRow, b: &StatusRow) -> std::cmp::Ordering {
 fn problems(look: &Look, kernel: &KernelId) -> Vec<CheckProblem> {
     let rows = look.plan.rows.iter().filter(|row| row.kernel.as_ref() == Some(kernel));
     rows.filter_map(|row| {
-        let reason = row.problem()?.to_owned();
-        let state = if row.stale { "stale" } else { row.state.as_str() };
+        let (state, reason) = match row.problem() {
+            Some(reason) if row.stale => ("stale", reason.to_owned()),
+            Some(reason) => (row.state.as_str(), reason.to_owned()),
+            None => (signing(look, &row.package, Some(kernel)), look.refusal(&row.package, kernel)?),
+        };
         Some(CheckProblem {
             package: row.package.name.to_string(),
             version: row.package.version.to_string(),
@@ -164,6 +168,20 @@ fn problems(look: &Look, kernel: &KernelId) -> Vec<CheckProblem> {
         })
     })
     .collect()
+}
+
+/// Whether what is built is signed, in a word.
+fn signing(look: &Look, package: &PackageId, kernel: Option<&KernelId>) -> &'static str {
+    entry(look, package, kernel).filter(|e| e.built).map_or("", |e| look.boot.word(&e.signing))
+}
+
+/// What is wrong with the signatures of what is installed; none when nothing is, or nothing else tells of it.
+fn signing_reason(look: &Look, row: &Row) -> Option<String> {
+    let kernel = row.kernel.as_ref().filter(|_| row.state == EntryState::Installed && row.reason.is_empty())?;
+    look.refusal(&row.package, kernel).or_else(|| match &entry(look, &row.package, Some(kernel))?.signing {
+        Signing::Unsigned { failed: Some(why) } => Some(format!("its modules are used unsigned: {why}")),
+        _ => None,
+    })
 }
 
 fn status_row<'a, I: Iterator<Item = &'a Job>>(look: &Look, row: &Row, jobs: &impl Fn() -> I) -> StatusRow {
@@ -188,13 +206,19 @@ fn status_row<'a, I: Iterator<Item = &'a Job>>(look: &Look, row: &Row, jobs: &im
         arch: row.kernel.as_ref().map(|k| k.arch.to_string()).unwrap_or_default(),
         state: state.as_str().into(),
         stale: row.stale,
-        reason: waits.or(job.map(|job| &job.task.reason)).unwrap_or(&row.reason).clone(),
+        reason: waits
+            .or(job.map(|job| &job.task.reason))
+            .cloned()
+            .or_else(|| signing_reason(look, row))
+            .unwrap_or_else(|| row.reason.clone()),
         first_error: failure.and_then(|f| f.first_error.clone()).unwrap_or_default(),
+        excerpt: failure.map(|f| f.excerpt.join("\n")).unwrap_or_default(),
         error: failure.map(|f| f.error.clone()).unwrap_or_default(),
         log: log.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
         job: job.map_or(0, |job| job.task.id),
         autoinstall: row.autoinstall,
         held: entry.is_some_and(|e| e.held.is_some()),
+        signing: signing(look, &row.package, row.kernel.as_ref()).into(),
     }
 }
 
@@ -223,6 +247,7 @@ fn kernel_row(look: &Look, kernel: &KernelView) -> KernelRow {
         package: package.unwrap_or_default(),
         running: kernel.id.release == look.running,
         fit: problems(look, &kernel.id).is_empty(),
+        enforces: look.enforcing.get(&kernel.id).cloned().unwrap_or_default(),
     }
 }
 

@@ -3,12 +3,15 @@
 //! * [`modinfo`]: reads it.
 //! * [`verify`]: whether it is fit for a kernel, by [`vermagic`] and [`symbols`] among others.
 //! * [`strip`], [`sign`], [`compress`]: in this order.
-//! * [`keys`]: the signing key and its certificate.
+//! * [`keys`], [`certificate`]: the signing key and its certificate.
+//! * [`signing`]: what is on record of a build's signatures.
 
+pub mod certificate;
 pub mod compress;
 pub mod keys;
 pub mod modinfo;
 pub mod sign;
+pub mod signing;
 pub mod strip;
 pub mod symbols;
 mod tool;

@@ -121,6 +121,12 @@ pub fn signer(
         if !certificate.is_file() {
             return failed(format!("the certificate {} is missing", certificate.display()));
         }
+    } else if settings.in_chroot && !(key.is_file() && certificate.is_file()) {
+        // It would end up in every machine that is made from this image.
+        return failed(format!(
+            "there is no key {}, and in a chroot none is made unasked; dkms generate_mok makes one",
+            layout.inside(&key).display()
+        ));
     } else {
         match keys::make(layout, &key, &certificate) {
             Ok(true) => {
@@ -237,7 +243,8 @@ mod tests {
     #[case::kernel_does_not_ask(TrySign::Yes, false, "", true)]
     #[case::off(TrySign::No, false, "CONFIG_MODULE_SIG_HASH=\"sha512\"", true)]
     #[case::in_a_chroot(TrySign::NotInChroot, true, "CONFIG_MODULE_SIG_HASH=\"sha512\"", true)]
-    #[case::no_tool(TrySign::Yes, true, "CONFIG_MODULE_SIG_HASH=\"sha512\"", false)]
+    #[case::no_key_in_a_chroot(TrySign::Yes, true, "CONFIG_MODULE_SIG_HASH=\"sha512\"", false)]
+    #[case::no_tool(TrySign::Yes, false, "CONFIG_MODULE_SIG_HASH=\"sha512\"", false)]
     fn not_signing_has_a_reason_and_makes_no_key(
         #[case] try_sign: TrySign,
         #[case] in_chroot: bool,
@@ -246,11 +253,16 @@ mod tests {
     ) {
         let root = fixture::scratch();
         let layout = Layout::under(root.path());
-        let settings = SignSettings { try_sign, in_chroot, ..SignSettings::default() };
+        // Any file passes for the tool.
+        let sign_file = in_chroot.then(|| "/sign-file".to_owned());
+        if in_chroot {
+            fs::write(root.path().join("sign-file"), "").unwrap();
+        }
+        let settings = SignSettings { try_sign, in_chroot, sign_file, ..SignSettings::default() };
         let kernel = fixture::kernel().release;
         let outcome = signer(&layout, &kernel, &KernelConfig::parse(config), &settings).unwrap_err();
         assert_eq!(matches!(outcome, SignOutcome::NotWanted { .. }), by_choice, "{outcome:?}");
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), usize::from(in_chroot));
     }
 
     #[test]

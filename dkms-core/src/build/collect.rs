@@ -28,6 +28,8 @@ use crate::tree::{BuiltModule, files};
 pub(super) struct Staged {
     folder: tempfile::TempDir,
     pub(super) modules: Vec<BuiltModule>,
+    /// Why a module could not be signed.
+    pub(super) unsigned: Option<String>,
 }
 
 impl Staged {
@@ -44,7 +46,7 @@ impl Staged {
     pub(super) fn duplicate(&self, build: &Build<'_>) -> Result<Self> {
         let folder = new_folder(build)?;
         copy(self.folder(), folder.path(), &Rules::default()).at("copy the result to", folder.path())?;
-        Ok(Self { folder, modules: self.modules.clone() })
+        Ok(Self { folder, modules: self.modules.clone(), unsigned: self.unsigned.clone() })
     }
 
     /// Takes the place of what was built before, in one step: whenever it is cut short, the one or the other stands.
@@ -82,7 +84,7 @@ pub(super) fn stage(
     if let Ok(symvers) = workspace.open_inside(Path::new("Module.symvers")) {
         copy_to(symvers, &module_dir.join("Module.symvers"))?;
     }
-    let finish = Finish::new(build, sink)?;
+    let mut finish = Finish::new(build, sink)?;
     let fitness = fitness(build, workspace)?;
     let mut modules = Vec::new();
     for module in build.recipe.wanted() {
@@ -93,7 +95,7 @@ pub(super) fn stage(
         }
         modules.push(finish.module(module, &file, sink)?);
     }
-    Ok(Staged { folder, modules })
+    Ok(Staged { folder, modules, unsigned: finish.unsigned })
 }
 
 /// Takes a result back from where a script of the package could change it. Only plain files and folders come along; a
@@ -114,7 +116,7 @@ pub(super) fn stage_again(
     let rules = Rules { owner, no_links: true, leave_out: &[".dkmsd-manifest.json", "log"], ..Rules::default() };
     copy(from, folder.path(), &rules).at("take the result back to", folder.path())?;
     let module_dir = folder.path().join("module");
-    let finish = Finish::new(build, sink)?;
+    let mut finish = Finish::new(build, sink)?;
     let mut modules = Vec::new();
     for (module, made) in build.recipe.wanted().zip(made) {
         let file = module_dir.join(&made.file_name);
@@ -126,7 +128,7 @@ pub(super) fn stage_again(
             modules.push(finish.module(module, &file, sink)?);
         }
     }
-    Ok(Staged { folder, modules })
+    Ok(Staged { folder, modules, unsigned: finish.unsigned })
 }
 
 /// The module, uncompressed, whatever a script has compressed it with.
@@ -203,17 +205,30 @@ struct Finish {
     suffix: Suffix,
     signer: Option<sign::Signer>,
     options: CompressOptions,
+    /// Why a module could not be signed.
+    unsigned: Option<String>,
 }
 
 impl Finish {
     fn new(build: &Build<'_>, sink: &mut dyn Sink) -> Result<Self> {
         let suffix = Suffix::of_kernel(build.layout, &build.kernel.release)?;
-        Ok(Self { suffix, signer: signer(build, sink), options: options(build) })
+        let settings = sign_settings(build);
+        let (signer, unsigned) =
+            match sign::signer(build.layout, &build.kernel.release, &build.headers.config, &settings) {
+                Ok(signer) => (Some(signer), None),
+                Err(SignOutcome::Failed { why }) => {
+                    sink.warn(format!("its modules are used unsigned: {why}"));
+                    (None, Some(why))
+                }
+                Err(_) => (None, None),
+            };
+        Ok(Self { suffix, signer, options: options(build), unsigned })
     }
 
-    fn module(&self, module: &ModuleRecipe, file: &Path, sink: &mut dyn Sink) -> Result<BuiltModule> {
+    fn module(&mut self, module: &ModuleRecipe, file: &Path, sink: &mut dyn Sink) -> Result<BuiltModule> {
         if let Some(SignOutcome::Failed { why }) = self.signer.as_ref().map(|signer| signer.sign(file)) {
             sink.warn(format!("{} is used unsigned: {why}", module.dest_name));
+            self.unsigned.get_or_insert(why);
         }
         let file = compress::compress(file, self.suffix, &self.options)?;
         let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -258,18 +273,6 @@ pub(super) fn sign_settings(build: &Build<'_>) -> SignSettings {
     SignSettings::of(build.settings, build.distro, !build.make_keys, &build.kernel.release)
 }
 
-/// What signs this kernel's modules; none when they are not to be signed, or (said so) cannot be.
-fn signer(build: &Build<'_>, sink: &mut dyn Sink) -> Option<sign::Signer> {
-    match sign::signer(build.layout, &build.kernel.release, &build.headers.config, &sign_settings(build)) {
-        Ok(signer) => Some(signer),
-        Err(SignOutcome::Failed { why }) => {
-            sink.warn(format!("its modules are used unsigned: {why}"));
-            None
-        }
-        Err(_) => None,
-    }
-}
-
 fn options(build: &Build<'_>) -> CompressOptions {
     CompressOptions {
         gzip: build.settings.compress_gzip_opts.clone(),
@@ -288,7 +291,7 @@ mod tests {
         let parent = crate::artifact::fixture::scratch();
         let place = parent.path().join("x86_64");
         let staged = |text: &str| {
-            let staged = Staged { folder: staged_in(parent.path()).unwrap(), modules: Vec::new() };
+            let staged = Staged { folder: staged_in(parent.path()).unwrap(), modules: Vec::new(), unsigned: None };
             fs::write(staged.folder().join("a"), text).unwrap();
             staged
         };

@@ -1,100 +1,295 @@
-//! From a build log, the line that a person needs.
+//! From a build log, the line that a person needs, with the lines around it.
+//!
+//! Of a log, only the command that failed counts. In it, what stopped the whole machine (a full disk, no memory, the time
+//! limit) says more than what it led to; then comes the first cause that the compiler, modpost, the linker, patch, make or
+//! a shell names before make gives up on a target; then make's own word; then whatever was said last.
 
-/// The first line of a log that says what is wrong; none when nothing in it looks like an error.
-///
-/// The compiler's own word wins over make's, which only repeats that something failed.
+use std::path::Path;
+use std::sync::LazyLock;
+
+use regex::RegexSet;
+
+/// What kind of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No space is left, or no quota.
+    DiskFull,
+    /// A compiler was killed for memory, or got none.
+    Memory,
+    /// It ran past its time limit.
+    Timeout,
+    /// A header that the source includes is not there.
+    MissingHeader,
+    /// The compiler's word, or the assembler's.
+    Compiler,
+    /// A symbol that no module and no kernel has, or that this one may not use.
+    Modpost,
+    /// The linker's word.
+    Linker,
+    /// A patch does not fit.
+    Patch,
+    /// A program that is not installed.
+    MissingProgram,
+    /// It wanted to write outside its folder.
+    ReadOnly,
+    /// It wanted the network.
+    Network,
+    /// A script's own: shell, python, perl, configure.
+    Script,
+    /// make's: no rule, no makefile, a makefile that stops by itself.
+    Make,
+    /// Nothing that is known here: what was said last.
+    Unknown,
+}
+
+impl Kind {
+    /// What to do about it, where that does not depend on the driver's source.
+    #[must_use]
+    pub fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::DiskFull => Some("free some space, then build it again"),
+            Self::Memory => Some("add memory or swap, or have fewer jobs at once (parallel_jobs), then build it again"),
+            Self::Timeout => Some("a longer timeout is set by package in /etc/dkms/dkmsd.toml"),
+            Self::ReadOnly => Some(
+                "a build writes into its own folder only; writable = […] in /etc/dkms/dkmsd.toml lets it write elsewhere",
+            ),
+            Self::Network => {
+                Some("builds have no network; network = true in /etc/dkms/dkmsd.toml lets this package have it")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The first error of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstError {
+    /// What kind it is of.
+    pub kind: Kind,
+    /// The line, as one of a status table: without the build folder's path, cut when it is very long.
+    pub text: String,
+    /// Its number in the log, from 1.
+    pub line: usize,
+    /// It and up to two lines before and after, each behind a `> ` for the error or as many blanks.
+    pub excerpt: Vec<String>,
+}
+
+/// What the line of the error begins with in an excerpt.
+pub const MARK: &str = "> ";
+/// What the advice begins with that may follow an excerpt.
+pub const ADVICE: &str = "= ";
+/// How many lines of an excerpt come before the error, and after it.
+const AROUND: usize = 2;
+
+impl FirstError {
+    /// The excerpt, and behind [`ADVICE`] what to do about it where that is known.
+    #[must_use]
+    pub fn explained(self) -> Vec<String> {
+        let advice = self.kind.advice().map(|advice| format!("{ADVICE}{advice}"));
+        self.excerpt.into_iter().chain(advice).collect()
+    }
+}
+
+/// By which line each kind is known; the first that matches decides.
+const CAUSES: &[(Kind, &str)] = &[
+    (Kind::DiskFull, r"No space left on device|Disk quota exceeded"),
+    (
+        Kind::Memory,
+        r"Killed signal terminated program|virtual memory exhausted|[Cc]annot allocate memory|^cc1\w*: out of memory|\bKilled\s+(\S*/)?(cc1|gcc|clang|ld|as|rustc)|^Killed$|\bKilled\s+make\b|^make(\[\d+\])?: \*{3} \[.*\] Killed$|fork: (retry: )?Resource temporarily unavailable",
+    ),
+    (Kind::Timeout, r"^# stopped: it ran past its time limit"),
+    (
+        Kind::Network,
+        r"Could not resolve host|Temporary failure in name resolution|Name or service not known|Network is unreachable",
+    ),
+    (Kind::ReadOnly, r"Read-only file system"),
+    (Kind::MissingHeader, r"fatal error: .*(: No such file or directory|file not found)"),
+    (Kind::Modpost, r"^(ERROR|FATAL): (modpost: |.* undefined!)"),
+    (
+        Kind::Linker,
+        r"undefined reference to|multiple definition of|cannot find -l|^(\S*/)?(ld(\.\w+)?|ld\.lld): error: ",
+    ),
+    (
+        Kind::MissingProgram,
+        r"(: line \d+: |sh: (\d+: )?)[^\s/]+: (command )?not found$|^make(\[\d+\])?: [^*\s][^:]*: No such file or directory$|env: ['‘]\S+['’]: No such file or directory$|^pyenv: \S+: command not found|: bad interpreter: ",
+    ),
+    (
+        Kind::Patch,
+        r"^Hunk #\d+ FAILED|^patch: \*{4} |^can't find file to patch|^Reversed \(or previously applied\) patch detected",
+    ),
+    (
+        Kind::Compiler,
+        r"^\S+:\d+(:\d+)?: (fatal )?error: |^\S+:\d+: (Fatal )?Error: |(^|\s)internal compiler error|^(\S*/)?(\S*-)?(gcc|cc|clang|cc1|rustc|g\+\+)(-\d+)?: (fatal )?error: |^error(\[E\d+\])?: |^<\w[\w -]*>(:\d+)*: (fatal )?error: ",
+    ),
+    (
+        Kind::Script,
+        r"^([A-Za-z_][\w.]*\.)?[A-Za-z_]*(Error|Exception): |^SystemExit|^Can't locate \S+ in @INC|^configure: error: |: Permission denied$|^(\S*/)?\w*sh: (line )?\d+: |error while loading shared libraries",
+    ),
+    (Kind::Make, r"^make(\[\d+\])?: \*\*\* .*Stop\.$|^\S+:\d+: \*\*\* .*Stop\.$"),
+    (Kind::Unknown, r"^\s*(ERROR|error): |: error: |^\*\*\* "),
+];
+
+/// The most that is looked at of one line; what follows is a command, not a message.
+const LONGEST_LINE: usize = 4096;
+
+static SET: LazyLock<RegexSet> =
+    LazyLock::new(|| RegexSet::new(CAUSES.iter().map(|(_, pattern)| pattern)).unwrap_or_else(|_| RegexSet::empty()));
+
+/// The first error of a log file; none also where it cannot be read.
+#[must_use]
+pub fn in_file(log: &Path) -> Option<FirstError> {
+    find(&String::from_utf8_lossy(&std::fs::read(log).ok()?))
+}
+
+/// The line of a log that says what is wrong: its text alone.
 #[must_use]
 pub fn first_error(log: &str) -> Option<String> {
-    let lines = || log.lines().map(str::trim_end).filter(|line| !line.starts_with('#'));
-    let found = lines().find(|line| is_cause(line)).or_else(|| lines().find(|line| is_consequence(line)))?;
-    Some(match missing_program(found) {
-        Some(program) => {
-            format!("{program} is not installed; install it (gcc, make, patch … are packages of that name)")
-        }
-        None => shorten(found.trim_start()),
-    })
+    find(log).map(|found| found.text)
 }
 
-/// The program that a shell did not find: `bash: line 6: make: command not found`, `/bin/sh: 1: gcc-12: not found`.
+/// The line of a log that says what is wrong; none when no command in it failed and nothing looks like an error.
+#[must_use]
+pub fn find(log: &str) -> Option<FirstError> {
+    let log = Log::read(log);
+    let causes: Vec<(usize, Kind)> = log.said().filter_map(|(at, line)| Some((at, cause(line)?))).collect();
+    let stops_all = |kind: &Kind| matches!(kind, Kind::DiskFull | Kind::Memory | Kind::Timeout);
+    let (from, to) = log.failed_target();
+    let found = causes
+        .iter()
+        .find(|(_, kind)| stops_all(kind))
+        .or_else(|| causes.iter().find(|(at, _)| (from..to).contains(at)))
+        .or_else(|| causes.first())
+        .copied()
+        .or_else(|| log.said().find(|(_, line)| gives_up(line)).map(|(at, _)| (at, Kind::Make)))
+        .or_else(|| log.last_word().map(|at| (at, Kind::Unknown)));
+    found.map(|(at, kind)| log.show(at, kind))
+}
+
+fn cause(line: &str) -> Option<Kind> {
+    // What follows from the errors before it.
+    if line.starts_with("cc1: ") && line.ends_with("warnings being treated as errors") || line.starts_with("collect2: ")
+    {
+        return None;
+    }
+    let end = line.char_indices().nth(LONGEST_LINE).map_or(line.len(), |(at, _)| at);
+    let first = SET.matches(line.get(..end)?).into_iter().next()?;
+    CAUSES.get(first).map(|(kind, _)| *kind)
+}
+
+/// make's word that a target failed: `make[1]: *** [file:line: target] Error 1`.
+fn gives_up(line: &str) -> bool {
+    line.starts_with("make") && line.contains(": *** ") && !line.contains("(ignored)")
+}
+
+/// The program that a shell, env or make did not find: `bash: line 6: make: command not found`,
+/// `/usr/bin/env: 'python2.7': No such file or directory`, `make: flex: No such file or directory`.
 fn missing_program(line: &str) -> Option<&str> {
-    let rest = line.strip_suffix(": command not found").or_else(|| line.strip_suffix(": not found"))?;
-    let (shell, program) = rest.rsplit_once(": ")?;
-    let by_a_shell = shell.split(": ").next().is_some_and(|first| first.ends_with("sh"));
-    (by_a_shell && !program.is_empty() && !program.contains([' ', '/'])).then_some(program)
+    let endings = [": command not found", ": not found", ": No such file or directory"];
+    let rest = endings.iter().find_map(|ending| line.strip_suffix(ending))?;
+    let program = rest.rsplit(": ").next()?.trim_matches(['\'', '‘', '’']);
+    (!program.is_empty() && !program.contains([' ', '/'])).then_some(program)
 }
 
-/// Words of compiler, assembler, modpost, linker, patch and the system.
-fn is_cause(line: &str) -> bool {
-    const MARKS: &[&str] = &[
-        ": error: ",
-        ": fatal error: ",
-        "ERROR: modpost: ",
-        ": undefined reference to ",
-        ": Error: ",
-        "No space left on device",
-        "No rule to make target",
-        "internal compiler error",
-        "virtual memory exhausted",
-        "Cannot allocate memory",
-        ": command not found",
-        ": not found",
-        "error: ld",
-        "error while loading shared libraries",
-    ];
-    MARKS.iter().any(|mark| line.contains(mark))
-        || (line.starts_with("Hunk #") && line.contains("FAILED"))
-        || line.starts_with("error: ")
-        || line.starts_with("ERROR: ")
+/// The object file that make gave up on.
+fn target(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("*** [")?;
+    let (inside, _) = rest.rsplit_once(']')?;
+    Some(inside.rsplit(": ").next().unwrap_or(inside)).filter(|target| target.ends_with(".o"))
 }
 
-fn is_consequence(line: &str) -> bool {
-    line.starts_with("make") && line.contains("*** ")
+struct Log<'a> {
+    lines: Vec<&'a str>,
+    /// The lines of the command that failed; all of them where none is known to.
+    from: usize,
+    to: usize,
+    /// Whether a command failed.
+    failed: bool,
+    /// What the path of the build folder ends in.
+    folder: Option<String>,
 }
 
-/// One line of a status table: long messages (a whole command line in a linker's) are cut.
-fn shorten(line: &str) -> String {
-    const LONGEST: usize = 400;
-    match line.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line.to_owned(),
+impl<'a> Log<'a> {
+    fn read(text: &'a str) -> Self {
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        let failing = |line: &&str| {
+            line.strip_prefix("# exit code: ").is_some_and(|code| code.parse().is_ok_and(|c: i32| c != 0))
+        };
+        let end = lines.iter().rposition(failing);
+        let to = end.unwrap_or(lines.len());
+        let begin = lines.iter().take(to).rposition(|line| line.starts_with("# command: "));
+        let from = begin.filter(|_| end.is_some()).map_or(0, |at| at + 1);
+        let package = lines.first().and_then(|head| head.strip_prefix("make.log of ")?.split(' ').next());
+        let folder = package.map(|package| format!("/{package}/build/"));
+        Self { lines, from, to, failed: end.is_some(), folder }
+    }
+
+    /// What the failed command said: the log's own lines begin with `#`, but for the one that says that it was stopped.
+    fn said(&self) -> impl DoubleEndedIterator<Item = (usize, &'a str)> {
+        let lines = self.lines.iter().enumerate().take(self.to).skip(self.from);
+        lines
+            .map(|(at, line)| (at, *line))
+            .filter(|(_, line)| !line.starts_with('#') || line.starts_with("# stopped: "))
+    }
+
+    /// Between the step that makes the first object file which failed and make's word on it. What came before it was
+    /// overcome: tests of what the kernel has fail all the time.
+    fn failed_target(&self) -> (usize, usize) {
+        let Some((to, object)) =
+            self.said().find_map(|(at, line)| Some((at, target(line).filter(|_| gives_up(line))?)))
+        else {
+            return (self.from, self.to);
+        };
+        let step = |line: &str| line.starts_with("  ") && line.ends_with(object);
+        let from = self.said().find(|(at, line)| *at < to && step(line)).map_or(self.from, |(at, _)| at);
+        (from, to)
+    }
+
+    /// The last line that is no noise of make's, of a command that failed.
+    fn last_word(&self) -> Option<usize> {
+        let noise = |line: &str| line.trim().is_empty() || line.starts_with("make") && line.contains("ing directory ");
+        self.said().rfind(|(_, line)| !noise(line)).map(|(at, _)| at).filter(|_| self.failed)
+    }
+
+    fn show(&self, at: usize, kind: Kind) -> FirstError {
+        let line = |at: usize| self.short(self.lines.get(at).copied().unwrap_or_default());
+        let mut text = line(at).trim_start().trim_start_matches("# stopped: ").to_owned();
+        if kind == Kind::MissingProgram
+            && let Some(program) = missing_program(&text)
+        {
+            text = format!("{program} is not installed; install it (gcc, make, patch … are packages of that name)");
+        }
+        if kind == Kind::Patch
+            && let Some(file) = self.lines.iter().take(at).rev().find_map(|line| line.strip_prefix("patching file "))
+        {
+            text = format!("{file}: {text}");
+        }
+        let others = || self.said().map(|(at, _)| at).filter(|at| !line(*at).is_empty());
+        let mut before: Vec<usize> = others().rev().filter(|other| *other < at).take(AROUND).collect();
+        before.reverse();
+        let after = others().filter(|other| *other > at).take(AROUND);
+        let plain = |other: usize| format!("{:width$}{}", "", line(other), width = MARK.len());
+        let excerpt =
+            before.into_iter().map(plain).chain([format!("{MARK}{}", line(at))]).chain(after.map(plain)).collect();
+        FirstError { kind, text, line: at + 1, excerpt }
+    }
+
+    /// A line without the build folder's path before the names in it, and cut when it is a whole command line.
+    fn short(&self, line: &str) -> String {
+        const LONGEST: usize = 400;
+        let mut line = line.to_owned();
+        if let Some(folder) = &self.folder {
+            while let Some(at) = line.find(folder.as_str()) {
+                let start = line[..at].rfind(|c: char| c.is_whitespace() || "'\"`‘[(=".contains(c));
+                let start = start.map_or(0, |blank| blank + line[blank..].chars().next().map_or(1, char::len_utf8));
+                line.replace_range(start..at + folder.len(), "");
+            }
+        }
+        match line.char_indices().nth(LONGEST) {
+            Some((at, _)) => format!("{}…", &line[..at]),
+            None => line,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case(
-        "# command: make -C /x\nmake: Entering directory '/x'\n  CC [M]  a.o\na.c:3:1: warning: unused\na.c:7:5: error: unknown type name 'foo'\nmake[1]: *** [a.o] Error 1\n",
-        Some("a.c:7:5: error: unknown type name 'foo'")
-    )]
-    #[case("ERROR: modpost: \"gone\" [/b/x.ko] undefined!\n", Some("ERROR: modpost: \"gone\" [/b/x.ko] undefined!"))]
-    #[case(
-        "a.c:1:10: fatal error: x.h: No such file or directory\n",
-        Some("a.c:1:10: fatal error: x.h: No such file or directory")
-    )]
-    #[case(
-        "make: *** /lib/x: No such file or directory.  Stop.\n",
-        Some("make: *** /lib/x: No such file or directory.  Stop.")
-    )]
-    #[case("/bin/sh: 1: ./gen.sh: not found\n", Some("/bin/sh: 1: ./gen.sh: not found"))]
-    #[case("Hunk #1 FAILED at 3.\n", Some("Hunk #1 FAILED at 3."))]
-    #[case("  CC [M] a.o\n# exit code: 0\n", None)]
-    fn finds_the_line(#[case] log: &str, #[case] wanted: Option<&str>) {
-        assert_eq!(first_error(log).as_deref(), wanted);
-    }
-
-    #[rstest]
-    #[case("bash: line 6: make: command not found\n", Some("make"))]
-    #[case("/bin/sh: 1: gcc-12: not found\nmake[1]: *** [a.o] Error 127\n", Some("gcc-12"))]
-    #[case("sh: 1: flex: not found\n", Some("flex"))]
-    #[case("/bin/sh: 1: ./gen.sh: not found\n", None)]
-    fn a_program_that_is_missing_is_to_be_installed(#[case] log: &str, #[case] program: Option<&str>) {
-        let said = first_error(log).unwrap();
-        let wanted = program.map(|program| format!("{program} is not installed; install it"));
-        assert_eq!(wanted.is_some(), said.contains("is not installed"), "{said}");
-        assert!(said.starts_with(&wanted.unwrap_or_default()), "{said}");
-    }
-}
+mod tests;

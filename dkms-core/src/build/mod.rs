@@ -27,7 +27,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::artifact::certificate::Certificate;
 use crate::artifact::sign;
+use crate::artifact::signing::Signing;
 use crate::conf::Recipe;
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::{Event, Phase, Sink};
@@ -356,6 +358,13 @@ fn publish(build: &Build<'_>, staged: collect::Staged, seconds: f64, from_cache:
     // What is installed stays installed until its successor stands.
     manifest.installed = Manifest::read(build.layout, build.package, build.kernel)?.and_then(|old| old.installed);
     let folder = staged.folder();
+    let (_, certificate) = sign::key_paths(build.layout, &build.kernel.release, &collect::sign_settings(build));
+    let modules: Vec<_> = staged.modules.iter().map(|m| folder.join("module").join(&m.file_name)).collect();
+    manifest.signing = Signing::of(
+        modules.iter().map(PathBuf::as_path),
+        Certificate::read(&certificate)?.as_ref(),
+        staged.unsigned.clone(),
+    )?;
     manifest.write_to(&folder.join(".dkmsd-manifest.json"))?;
     let place = build.layout.built_dir(build.package, build.kernel);
     staged.move_to(&place)

@@ -82,6 +82,8 @@ dictionary!(
         reason: String,
         /// The failed build's first compiler error.
         first_error: String,
+        /// That line behind `> ` and up to two around it, each on a line; behind `= ` what to do, where that is known.
+        excerpt: String,
         /// What the last failed attempt ended with, one line.
         error: String,
         /// Path of the newest attempt's log; empty when there is none.
@@ -92,6 +94,8 @@ dictionary!(
         autoinstall: bool,
         /// An admin took it away by hand.
         held: bool,
+        /// What is built is `unsigned`, `signed`, or signed and `enrolled`; empty where that is not known.
+        signing: String,
     }
 );
 
@@ -115,6 +119,8 @@ dictionary!(
         running: bool,
         /// Every AUTOINSTALL package is installed and fresh there, or rightly absent.
         fit: bool,
+        /// Why it takes signed modules only, one line; empty when it takes any, or nothing is installed on it.
+        enforces: String,
     }
 );
 
@@ -241,11 +247,13 @@ mod tests {
             stale: true,
             reason: "its build failed".into(),
             first_error: "r8169.c:10: error: no".into(),
+            excerpt: "  CC r8169.o\n> r8169.c:10: error: no".into(),
             error: "make ended with 2".into(),
             log: "/var/lib/dkmsd/logs/x".into(),
             job: 7,
             autoinstall: true,
             held: false,
+            signing: "signed".into(),
         };
         assert_eq!(through::<_, StatusRow>(&row), row);
     }

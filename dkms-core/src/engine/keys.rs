@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use super::Engine;
+use crate::artifact::certificate::Certificate;
 use crate::artifact::{keys, sign};
 use crate::error::Result;
+use crate::host::secure_boot::SecureBoot;
 use crate::model::KernelRelease;
+use crate::tree::files;
 
 /// Where the signing key and its certificate are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +21,39 @@ pub struct Keys {
     pub made: bool,
 }
 
+/// The signing key and its certificate, and what this machine thinks of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mok {
+    /// A path, or a `pkcs11:` URI.
+    pub key: PathBuf,
+    /// The certificate's place.
+    pub certificate_file: PathBuf,
+    /// Whether the key is there; a URI's is taken to be.
+    pub key_exists: bool,
+    /// The certificate, when it is there.
+    pub certificate: Option<Certificate>,
+    /// What the firmware and the running kernel say.
+    pub boot: SecureBoot,
+    /// Why the kernel takes signed modules only, when it does.
+    pub enforced: Option<String>,
+}
+
 impl Engine {
+    /// What signs the modules of a kernel, and whether it is trusted. Changes nothing.
+    ///
+    /// # Errors
+    /// When the certificate is there and cannot be read.
+    pub fn mok(&self, kernel: &KernelRelease) -> Result<Mok> {
+        let settings = sign::SignSettings::of(&self.settings, self.observer.distro(), self.in_chroot, kernel);
+        let (key, certificate_file) = sign::key_paths(&self.layout, kernel, &settings);
+        let boot = SecureBoot::read(&self.layout);
+        let config = self.observer.kernel_config(kernel);
+        let enforced = boot.enforces(&config, kernel == self.observer.running());
+        let key_exists = sign::is_uri(&key.to_string_lossy()) || files::look(&key)?.is_some();
+        let certificate = Certificate::read(&certificate_file)?;
+        Ok(Mok { key, certificate_file, key_exists, certificate, boot, enforced })
+    }
+
     /// Makes key and certificate where they are not there, in a chroot too: it was asked for.
     ///
     /// # Errors

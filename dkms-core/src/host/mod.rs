@@ -10,4 +10,5 @@ pub mod other_root;
 pub mod package_manager;
 pub(crate) mod process;
 pub mod resolve;
+pub mod secure_boot;
 pub mod users;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{Observer, Target, built_from, outdated_files};
+use crate::build::toolchain;
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, Result};
 use crate::fingerprint;
@@ -171,14 +172,16 @@ impl Gathering<'_> {
             inputs: None,
             built_from: manifest.and_then(built_from),
             failure: failure.map(|f| FailureView {
-                fingerprint: f.fingerprint.clone(),
+                fingerprint: if mended(f) { String::new() } else { f.fingerprint.clone() },
                 header_stamp: f.header_stamp.clone(),
                 error: f.error.clone(),
                 first_error: f.first_error.clone(),
+                excerpt: f.excerpt.clone(),
                 state: f.state,
             }),
             held: self.holds.is_held(id, kernel).map(held_sentence),
             log,
+            signing: manifest.map(|m| m.signing.clone()).unwrap_or_default(),
         }
     }
 
@@ -204,6 +207,11 @@ impl Gathering<'_> {
         self.look_again = Some(self.look_again.map_or(until, |other| other.min(until)));
         false
     }
+}
+
+/// Whether what an attempt lacked has been installed since: as if it had been made from something else.
+fn mended(failure: &Failure) -> bool {
+    !failure.missing.is_empty() && failure.missing.iter().all(|program| toolchain::on_path(program))
 }
 
 fn missing_files(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {

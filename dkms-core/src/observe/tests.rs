@@ -401,6 +401,8 @@ fn holds_failures_and_the_switch_are_seen() {
         code: 10,
         error: "make failed".into(),
         first_error: Some("a.c:1: error".into()),
+        excerpt: Vec::new(),
+        missing: Vec::new(),
         log: Some("/var/lib/dkmsd/logs/1".into()),
         at: 0,
         attempts: 1,

@@ -25,6 +25,7 @@ fn failure(source: &str, stamp: &str) -> FailureView {
         header_stamp: stamp.into(),
         error: "make failed".into(),
         first_error: None,
+        excerpt: Vec::new(),
         state: None,
     }
 }

@@ -29,6 +29,12 @@ pub struct Failure {
     pub error: String,
     /// The first error in the log that a person can act on.
     pub first_error: Option<String>,
+    /// That line with those around it, and what to do: see [`crate::build::first_error::FirstError::explained`].
+    #[serde(default)]
+    pub excerpt: Vec<String>,
+    /// Programs that were missing: worth another try once they are there.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// The attempt's log.
     pub log: Option<PathBuf>,
     /// When, in seconds since 1970.
@@ -127,6 +133,8 @@ mod tests {
             code: 10,
             error: "does not build".into(),
             first_error: None,
+            excerpt: Vec::new(),
+            missing: Vec::new(),
             log: Some("/var/lib/dkmsd/logs/x".into()),
             at: 5,
             attempts: 2,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::signing::Signing;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::model::{KernelId, ModuleName, PackageId};
@@ -27,6 +28,9 @@ pub struct Manifest {
     /// The install; none while the package is only built. The `kernel-…` link decides whether it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed: Option<InstallRecord>,
+    /// Whether its modules are signed.
+    #[serde(default)]
+    pub signing: Signing,
 }
 
 /// One build.
@@ -87,7 +91,7 @@ impl Manifest {
     /// The manifest of a fresh build.
     #[must_use]
     pub fn new(package: PackageId, kernel: KernelId, built: BuiltRecord) -> Self {
-        Self { format: FORMAT, package, kernel, built, installed: None }
+        Self { format: FORMAT, package, kernel, built, installed: None, signing: Signing::default() }
     }
 
     /// Reads it. None when there is none, and, with a warning in the log, when it is damaged, of another format or

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dkms_core::build::first_error;
 use dkms_core::bus::{BusError, JobProxy, StatusFilter, StatusRow};
 use rustix::fs::inotify;
 use tokio::sync::Notify;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::Context;
 use crate::cli::{KernelArg, Logs, PackageArg};
 use crate::failure::{Exit, Failure};
-use crate::render::subject;
+use crate::render::{Paint, excerpt, subject, tame};
 use crate::signals::{self, Signal};
 use crate::target;
 
@@ -115,7 +116,28 @@ fn file(cx: &mut Context, path: &Path) -> Result<Exit, Failure> {
         _ => Failure::Failed(format!("cannot read {}: {e}", path.display())),
     };
     let mut file = File::open(path).map_err(failed)?;
-    copy(cx, &mut file, &failed)?;
+    let look = cx.out.look();
+    if !look.colour {
+        copy(cx, &mut file, &failed)?;
+        return Ok(Exit::Done);
+    }
+    // For a person: the error is marked where it is, and told again at the end, where one is.
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    let found = first_error::find(&String::from_utf8_lossy(&bytes));
+    for (number, line) in (1..).zip(bytes.split_inclusive(|b| *b == b'\n')) {
+        match &found {
+            Some(found) if found.line == number => {
+                cx.out.line(&Paint::Bad.apply(&tame(String::from_utf8_lossy(line).trim_end()), look))?;
+            }
+            _ => cx.out.bytes(line)?,
+        }
+    }
+    if let Some(found) = found {
+        let line = found.line;
+        let text = excerpt(&found.explained().join("\n"), 0, look);
+        cx.out.print(&format!("\nThe first error, line {line}:\n{text}"))?;
+    }
     Ok(Exit::Done)
 }
 

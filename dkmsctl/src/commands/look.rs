@@ -1,6 +1,6 @@
 //! Commands that only read: status, kernels, jobs, history, check.
 
-use dkms_core::bus::StatusFilter;
+use dkms_core::bus::{StatusFilter, StatusRow};
 use jiff::tz::TimeZone;
 
 use super::Context;
@@ -17,7 +17,7 @@ pub(super) async fn status(cx: &mut Context, args: &Status) -> Result<Exit, Fail
         let found = target::package(wanted, &rows)?;
         rows.retain(|r| r.package == found.name && wanted.version.as_ref().is_none_or(|v| r.version == *v));
     }
-    let kernels = if args.kernel.is_some() || rows.iter().any(|r| r.state == "waiting-for-headers") {
+    let kernels = if args.kernel.is_some() || rows.iter().any(wants_kernels) {
         manager.list_kernels().await?
     } else {
         Vec::new()
@@ -34,6 +34,11 @@ pub(super) async fn status(cx: &mut Context, args: &Status) -> Result<Exit, Fail
     let look = cx.out.look();
     cx.out.print(&if args.json { json::status(&rows) } else { text::status(&rows, &kernels, look) })?;
     Ok(Exit::Done)
+}
+
+/// Whether the kernel says more about a row.
+fn wants_kernels(row: &StatusRow) -> bool {
+    row.state == "waiting-for-headers" || matches!(row.signing.as_str(), "unsigned" | "signed")
 }
 
 pub(super) async fn kernels(cx: &mut Context, args: &Listing) -> Result<Exit, Failure> {

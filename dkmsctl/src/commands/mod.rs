@@ -4,6 +4,7 @@ mod change;
 mod kernel;
 mod logs;
 mod look;
+mod mok;
 mod monitor;
 mod rebuild;
 
@@ -47,6 +48,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Some(Command::KernelAdded(args)) => return kernel::added(&cli, args).await,
         Some(Command::KernelRemoved { kernel }) => return kernel::removed(&cli, kernel).await,
+        Some(Command::Mok(args)) => return mok::mok(&cli, args),
         _ => {}
     }
     let link = connect(&cli).await?;
@@ -69,6 +71,6 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Rescan => change::rescan(&mut cx).await,
         Command::Logs(args) => logs::logs(&mut cx, &args).await,
         Command::Monitor => monitor::monitor(&mut cx).await,
-        Command::KernelAdded(_) | Command::KernelRemoved { .. } => Ok(Exit::Done),
+        Command::KernelAdded(_) | Command::KernelRemoved { .. } | Command::Mok(_) => Ok(Exit::Done),
     }
 }

@@ -188,7 +188,7 @@ pub(crate) fn generate_mok(machine: &Machine, args: &Args, terminal: &mut Termin
         terminal.line(&format!("{verb}: key {}, certificate {}", keys.key.display(), keys.certificate.display()));
         if keys.made {
             terminal.line(&format!(
-                "to let a machine with Secure Boot take what it signs: mokutil --import {}",
+                "to let a machine with Secure Boot take what it signs: dkmsctl mok enroll (or mokutil --import {})",
                 keys.certificate.display()
             ));
         }

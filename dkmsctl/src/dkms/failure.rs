@@ -1,5 +1,6 @@
 //! Why the program ends with another code than 0.
 
+use dkms_core::build::first_error::{self, FirstError};
 use dkms_core::engine::autoinstall::Failed;
 
 use std::io::ErrorKind;
@@ -12,16 +13,18 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     /// Empty when there is nothing to say.
     pub(crate) message: String,
+    /// Lines of the build's log that follow it: see [`FirstError::explained`].
+    pub(crate) excerpt: Vec<String>,
 }
 
 impl Failure {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), excerpt: Vec::new() }
     }
 
     /// The code alone.
     pub(crate) fn silent(self) -> Self {
-        Self { message: String::new(), ..self }
+        Self { message: String::new(), excerpt: Vec::new(), ..self }
     }
 }
 
@@ -39,8 +42,9 @@ impl From<Error> for Failure {
 
 impl From<Failed> for Failure {
     fn from(Failed { code, why, log }: Failed) -> Self {
+        let excerpt = log.as_deref().and_then(first_error::in_file).map(FirstError::explained).unwrap_or_default();
         let log = log.map(|log| format!("\nThe whole log: {}", log.display())).unwrap_or_default();
-        Self::new(u8::try_from(code).unwrap_or(1), why + &log)
+        Self { excerpt, ..Self::new(u8::try_from(code).unwrap_or(1), why + &log) }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use dkms_core::build::first_error;
 use dkms_core::event::{Event, Phase, Sink, from_cache};
 use dkms_core::model::{KernelId, PackageId};
 use tracing::Subscriber;
@@ -21,6 +22,8 @@ pub(crate) struct Terminal {
     /// Lines can be drawn over.
     drawable: bool,
     drawn: bool,
+    /// Trouble may be told in colours.
+    coloured: bool,
     /// What is worked on: the package, then the kernel.
     topic: String,
     phase: Option<Phase>,
@@ -31,7 +34,9 @@ impl Terminal {
     pub(crate) fn new(quiet: bool, verbose: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let drawable = io::stdout().is_terminal() && !dumb && !quiet;
-        Self { quiet, verbose, drawable, drawn: false, topic: String::new(), phase: None, percent: None }
+        let plain = dumb || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let coloured = io::stderr().is_terminal() && !plain;
+        Self { quiet, verbose, drawable, drawn: false, coloured, topic: String::new(), phase: None, percent: None }
     }
 
     /// framework.conf asks for more to be said.
@@ -61,6 +66,22 @@ impl Terminal {
     pub(crate) fn failure(&mut self, failure: &Failure) {
         if !failure.message.is_empty() {
             self.error(&failure.message);
+        }
+        if !self.quiet {
+            for line in &failure.excerpt {
+                let _ = writeln!(io::stderr(), "  {}", self.painted(line));
+            }
+        }
+    }
+
+    /// A line of an excerpt: the error in red, what to do in yellow; without what would steer the terminal.
+    fn painted(&self, line: &str) -> String {
+        let tame = tame(line);
+        match line {
+            _ if !self.coloured => tame,
+            line if line.starts_with(first_error::MARK) => format!("\x1b[1;31m{tame}\x1b[0m"),
+            line if line.starts_with(first_error::ADVICE) => format!("\x1b[33m{tame}\x1b[0m"),
+            _ => tame,
         }
     }
 

@@ -2,8 +2,11 @@
 //! one object with `"format": 1`; fields are added, never altered. What is not there is `null`.
 
 use dkms_core::bus::{CheckProblem, HistoryRow, JobRow, KernelRow, StatusRow};
+use dkms_core::engine::Mok;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use super::mok as text;
 
 const FORMAT: u32 = 1;
 
@@ -23,8 +26,9 @@ pub(crate) fn status(rows: &[StatusRow]) -> String {
             json!({
                 "package": r.package, "version": r.version, "kernel": word(&r.kernel), "arch": word(&r.arch),
                 "state": r.state, "stale": r.stale, "held": r.held, "autoinstall": r.autoinstall,
-                "reason": word(&r.reason), "first_error": word(&r.first_error), "error": word(&r.error),
-                "log": word(&r.log), "job": number(r.job),
+                "reason": word(&r.reason), "first_error": word(&r.first_error),
+                "excerpt": word(&r.excerpt), "error": word(&r.error),
+                "log": word(&r.log), "job": number(r.job), "signing": word(&r.signing),
             })
         })
         .collect();
@@ -39,10 +43,21 @@ pub(crate) fn kernels(rows: &[KernelRow]) -> String {
             json!({
                 "kernel": k.kernel, "arch": k.arch, "presence": k.presence, "headers": k.headers,
                 "reason": word(&k.reason), "headers_package": word(&k.package), "running": k.running, "fit": k.fit,
+                "enforces": word(&k.enforces),
             })
         })
         .collect();
     document(&json!({ "format": FORMAT, "kernels": kernels }))
+}
+
+/// `{"format":1,"secure_boot":…}`: see dkmsctl(1).
+pub(crate) fn mok(mok: &Mok) -> String {
+    let (certificate, _) = text::certificate(mok);
+    document(&json!({
+        "format": FORMAT, "secure_boot": mok.boot.enabled, "lockdown": mok.boot.lockdown, "enforced": mok.enforced,
+        "key": mok.key.to_string_lossy(), "key_exists": mok.key_exists,
+        "certificate": mok.certificate_file.to_string_lossy(), "certificate_is": certificate, "next": text::next(mok),
+    }))
 }
 
 /// `{"format":1,"jobs":[…]}` of what is queued or runs.
@@ -106,8 +121,8 @@ mod tests {
             parsed,
             json!({ "format": 1, "packages": [{
                 "package": "hello", "version": "1.0", "kernel": null, "arch": null, "state": "added", "stale": false,
-                "held": false, "autoinstall": true, "reason": null, "first_error": null, "error": null, "log": null,
-                "job": null
+                "held": false, "autoinstall": true, "reason": null, "first_error": null, "excerpt": null, "error": null, "log": null,
+                "job": null, "signing": null
             }] })
         );
     }

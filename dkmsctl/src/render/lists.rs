@@ -22,6 +22,11 @@ pub(crate) fn kernels(rows: &[KernelRow], look: Look) -> String {
                 (package, _) if k.reason.is_empty() => format!("install {package}"),
                 (package, _) => format!("{}; install {package}", k.reason),
             };
+            let hint = match k.enforces.as_str() {
+                "" => hint,
+                why if hint.is_empty() => format!("takes signed modules only: {why}"),
+                why => format!("{hint}; takes signed modules only: {why}"),
+            };
             let name = if k.running { format!("{} (running)", k.kernel) } else { k.kernel.clone() };
             [
                 name.into(),

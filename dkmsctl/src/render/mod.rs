@@ -2,11 +2,13 @@
 
 pub(crate) mod json;
 pub(crate) mod lists;
+pub(crate) mod mok;
 pub(crate) mod progress;
 pub(crate) mod status;
 mod table;
 pub(crate) mod time;
 
+use dkms_core::build::first_error;
 pub(crate) use table::{Cell, Paint, table};
 
 /// How text may look.
@@ -36,6 +38,17 @@ pub(crate) fn tame(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// An excerpt of a build log: the error itself in red, what to do in yellow, the lines around it as they are. Each line
+/// gets `indent` blanks.
+pub(crate) fn excerpt(lines: &str, indent: usize, look: Look) -> String {
+    let paint = |line: &str| match line {
+        line if line.starts_with(first_error::MARK) => Paint::Bad,
+        line if line.starts_with(first_error::ADVICE) => Paint::Attention,
+        _ => Paint::Plain,
+    };
+    lines.lines().map(|line| format!("{:indent$}{}\n", "", paint(line).apply(&tame(line), look))).collect()
+}
+
 /// At most `width` characters.
 pub(crate) fn fit(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -56,6 +69,13 @@ mod tests {
     #[case("abc", 0, "…")]
     fn fits(#[case] text: &str, #[case] width: usize, #[case] wanted: &str) {
         assert_eq!(fit(text, width), wanted);
+    }
+
+    #[rstest]
+    #[case(false, "  a\n  > b c\n  = d\n")]
+    #[case(true, "  a\n  \x1b[1;31m> b c\x1b[0m\n  \x1b[33m= d\x1b[0m\n")]
+    fn the_error_stands_out(#[case] colour: bool, #[case] wanted: &str) {
+        assert_eq!(excerpt("a\n> b\x1bc\n= d", 2, Look { colour, width: None }), wanted);
     }
 
     #[test]

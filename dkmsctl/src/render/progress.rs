@@ -99,8 +99,13 @@ pub(crate) fn ended(
         "failed" | "timeout" if !row.error.is_empty() => vec![&row.error],
         _ => vec![&row.reason],
     };
-    for line in why.into_iter().filter(|line| !line.is_empty()) {
+    let excerpt = if matches!(result, "failed" | "timeout") { row.excerpt.as_str() } else { "" };
+    let why = why.into_iter().filter(|line| !line.is_empty() && (excerpt.is_empty() || *line != row.first_error));
+    for line in why {
         note(&tame(line));
+    }
+    for line in super::excerpt(excerpt, 0, look).lines() {
+        note(line);
     }
     if !row.log.is_empty() && matches!(result, "failed" | "timeout") {
         note(&format!("log: {}", tame(&row.log)));
@@ -216,6 +221,19 @@ mod tests {
         let text = ended(&job(), "failed", Some(&row), None, Look::default());
         let told: Vec<_> = text.lines().skip(1).take_while(|l| !l.contains("Fix the source")).map(str::trim).collect();
         assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn an_excerpt_tells_the_error_among_its_lines() {
+        let row = StatusRow {
+            first_error: "a.c:1: error: x".into(),
+            excerpt: "  CC a.o\n> a.c:1: error: x".into(),
+            error: "a/1 does not build: a.c:1: error: x".into(),
+            ..StatusRow::default()
+        };
+        let text = ended(&job(), "failed", Some(&row), None, Look::default());
+        let told: Vec<_> = text.lines().skip(1).take_while(|l| !l.contains("Fix the source")).map(str::trim).collect();
+        assert_eq!(told, ["CC a.o", "> a.c:1: error: x"]);
     }
 
     #[test]

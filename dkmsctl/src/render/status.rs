@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use dkms_core::bus::{KernelRow, StatusRow};
 
-use super::{Cell, Look, Paint, or_dash, subject, table, tame};
+use super::{Cell, Look, Paint, excerpt, or_dash, subject, table, tame};
 
 /// What `status` says where there is nothing.
 const EMPTY: &str = "no packages yet: put a driver source with a dkms.conf into /usr/src/NAME-VERSION\n";
@@ -51,8 +51,9 @@ fn footer(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> String {
     if let Some(first) = failed.first() {
         let _ = write!(
             text,
-            "\n{}: tried again by itself when the source or the headers change.\n  why: dkmsctl logs {name}/{version} -k {kernel}\n  now: dkmsctl rebuild {name}/{version} -k {kernel}\n",
+            "\n{}: tried again by itself when the source or the headers change.\n{}  why: dkmsctl logs {name}/{version} -k {kernel}\n  now: dkmsctl rebuild {name}/{version} -k {kernel}\n",
             Paint::Bad.apply(&format!("{} failed", failed.len()), look),
+            told(first, failed.len(), look),
             name = first.package,
             version = first.version,
             kernel = first.kernel,
@@ -70,6 +71,16 @@ fn footer(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> String {
         };
         let _ = write!(text, "\n{}: {next}\n", Paint::Attention.apply(&format!("{kernel} waits for headers"), look));
     }
+    let refused = |r: &&StatusRow| r.state == "installed" && matches!(r.signing.as_str(), "unsigned" | "signed");
+    let enforced = |r: &&StatusRow| kernels.iter().any(|k| k.kernel == r.kernel && !k.enforces.is_empty());
+    let refused = rows.iter().filter(refused).filter(enforced).count();
+    if refused > 0 {
+        let _ = write!(
+            text,
+            "\n{}: their kernel takes modules only that are signed by a key it trusts.\n  why: dkmsctl mok status\n",
+            Paint::Bad.apply(&format!("{refused} will not load"), look),
+        );
+    }
     let broken: Vec<_> = rows.iter().filter(|r| r.state == "broken").collect();
     if let Some(first) = broken.first() {
         let _ = write!(
@@ -80,6 +91,16 @@ fn footer(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> String {
         );
     }
     text
+}
+
+/// What the log of the first failed build says; of several, which one that is.
+fn told(row: &StatusRow, failed: usize, look: Look) -> String {
+    if row.excerpt.is_empty() {
+        return String::new();
+    }
+    let of =
+        if failed == 1 { String::new() } else { format!("  {}:\n", subject(&row.package, &row.version, &row.kernel)) };
+    of + &excerpt(&row.excerpt, 4, look)
 }
 
 /// The one-line form of a row, for `add` and other verbs that end with a look at it.
@@ -124,6 +145,7 @@ mod tests {
             row("acpi-call", "1.2.2", "6.1.0-55-amd64", "installed"),
             StatusRow {
                 first_error: "hello.c:3:1: error: unknown type\x1b[2J".into(),
+                excerpt: "    CC [M]  hello.o\n> hello.c:3:1: error: unknown type\x1b[2J\n      3 | gone x;".into(),
                 error: "make ended with 2".into(),
                 reason: "its build failed".into(),
                 ..row("hello", "1.0", "6.1.0-56-amd64", "failed")
@@ -149,6 +171,9 @@ mod tests {
         old        0.1      -               broken
 
         1 failed: tried again by itself when the source or the headers change.
+                CC [M]  hello.o
+            > hello.c:3:1: error: unknown type [2J
+                  3 | gone x;
           why: dkmsctl logs hello/1.0 -k 6.1.0-56-amd64
           now: dkmsctl rebuild hello/1.0 -k 6.1.0-56-amd64
 

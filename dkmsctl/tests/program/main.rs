@@ -357,3 +357,41 @@ async fn dies_while_waiting(command: &mut Command, die: &Notify) {
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("dkmsd went away; a job was not finished"), "{stderr}");
 }
+
+/// No daemon is asked: what signs modules is a matter of root, firmware and kernel.
+#[tokio::test]
+async fn mok_ends_with_the_next_command() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("etc")).unwrap();
+    std::fs::write(root.path().join("etc/os-release"), "ID=debian\n").unwrap();
+    let mok = |args: &'static [&'static str]| {
+        let mut command = dkmsctl();
+        command.arg("--root").arg(root.path()).arg("mok").args(args);
+        async move { run(&mut command).await }
+    };
+    let (code, out, err) = mok(&[]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("not started with UEFI") && out.ends_with("Next: dkmsctl mok generate\n"), "{out}");
+    let (code, _, err) = mok(&["enroll"]).await;
+    assert!(code == 2 && err.contains("--root"), "{err}");
+
+    let root_user = rustix::process::geteuid().is_root();
+    let (code, out, err) = mok(&["generate"]).await;
+    if !root_user {
+        assert!(code == 4 && err.contains("sudo dkmsctl mok generate"), "{err}");
+        return;
+    }
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("made: ") && out.ends_with("Next: dkmsctl status\n"), "{out}");
+    let key = std::fs::metadata(root.path().join("var/lib/dkms/mok.key")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+
+    // Firmware with Secure Boot, which does not know the certificate.
+    let variables = root.path().join("sys/firmware/efi/efivars");
+    std::fs::create_dir_all(&variables).unwrap();
+    std::fs::write(variables.join("SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"), [6, 0, 0, 0, 1]).unwrap();
+    let (_, out, _) = mok(&["status"]).await;
+    assert!(out.contains("Secure Boot on") && out.ends_with("Next: dkmsctl mok enroll\n"), "{out}");
+    let (_, out, _) = mok(&["--json"]).await;
+    assert!(out.contains("\"secure_boot\": true") || out.contains("\"secure_boot\":true"), "{out}");
+}

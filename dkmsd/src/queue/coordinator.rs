@@ -258,6 +258,8 @@ impl Coordinator {
             state: None,
             error: outcome.error.clone().unwrap_or_default(),
             first_error: None,
+            excerpt: Vec::new(),
+            missing: Vec::new(),
             log: job.log.clone(),
             at: now(),
             attempts: 1,

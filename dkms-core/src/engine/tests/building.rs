@@ -24,6 +24,7 @@ fn a_failed_make_is_remembered_until_something_changes() {
     let failure = tree::failures::read(machine.layout(), &package, &machine.kernel).unwrap().unwrap();
     assert_eq!((failure.code, failure.attempts), (10, 1));
     assert_eq!(failure.first_error.as_deref(), Some("a.c:3:1: error: no such thing"));
+    assert_eq!(failure.excerpt, ["> a.c:3:1: error: no such thing"]);
     assert_eq!(look.world.packages[0].entries[&machine.kernel].log.as_deref(), error.log());
 
     machine.install(&package).unwrap_err();
@@ -70,6 +71,47 @@ fn what_is_wrong_is_told_by_code_and_name(#[case] lines: &str, #[case] code: i32
     assert!(!machine.layout().module_dir(&package, &machine.kernel).exists());
     let look = machine.look();
     assert_eq!((row(&look).state, verbs(&look)), (EntryState::Failed, vec![]));
+}
+
+/// Nothing runs without the compiler; once it is there, that is worth another try.
+#[test]
+fn a_missing_compiler_is_named_and_awaited() {
+    let machine = Machine::new();
+    let compiler = machine.tree.path("usr/bin/gcc-99");
+    let named = compiler.to_str().unwrap();
+    machine.write(
+        &format!("{BUILD}/include/config/auto.conf"),
+        &format!("CONFIG_CC_VERSION_TEXT=\"{named} (Debian) 99.1\"\nCONFIG_CC_IS_GCC=y\n"),
+    );
+    machine.write(&format!("{BUILD}/.kernelvariables"), &format!("CC = $(CROSS_COMPILE) {named}\n"));
+    let package = machine.source("a/1", "PRE_BUILD=hook.sh");
+    machine.script(&package, "hook.sh", "touch ran");
+    let error = machine.install(&package).unwrap_err();
+    assert_eq!(error.exit_code(), 10);
+    assert!(error.to_string().contains(&format!("{named} is not installed; install gcc-99")), "{error}");
+    assert!(!machine.layout().build_dir(&package).exists());
+    let look = machine.look();
+    assert_eq!((row(&look).state, verbs(&look)), (EntryState::Failed, vec![]));
+    assert!(row(&look).reason.contains("install gcc-99"), "{:?}", row(&look));
+    machine.write("usr/bin/gcc-99", "");
+    assert_eq!(verbs(&machine.look()), [Verb::Install(machine.kernel.clone())]);
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+}
+
+#[test]
+fn headers_whose_tools_run_elsewhere_are_refused() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "");
+    let fixdep = machine.tree.path("usr/lib/linux-kbuild-6.1/scripts/basic/fixdep");
+    fs::remove_file(&fixdep).unwrap();
+    let mut foreign = fs::read("/bin/true").unwrap();
+    foreign[18..20].copy_from_slice(&22u16.to_le_bytes());
+    fs::write(&fixdep, foreign).unwrap();
+    fs::set_permissions(&fixdep, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = machine.install(&package).unwrap_err();
+    assert_eq!(error.exit_code(), 21);
+    assert!(error.to_string().contains("fixdep is built for s390x, and this machine is"), "{error}");
+    assert!(error.to_string().contains("install headers whose tools are for this machine"), "{error}");
 }
 
 #[test]

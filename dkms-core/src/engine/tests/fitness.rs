@@ -1,7 +1,9 @@
-//! A wrong file where the module should be: it is refused, told why, and what stands stays.
+//! What modules have to be. A wrong file where the module should be: it is refused, told why, and what stands stays.
 
 use super::*;
+use crate::artifact::certificate::Certificate;
 use crate::artifact::modinfo;
+use crate::artifact::signing::Signing;
 
 /// A real module, without its signature, changed at one place.
 fn changed(from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -80,4 +82,58 @@ fn a_module_may_be_installed_under_another_name_than_it_calls_itself() {
     let package = machine.source("a/1", "DEST_MODULE_NAME=r8169-current");
     assert_eq!(machine.install(&package).unwrap(), Done::Placed);
     assert!(machine.installed_file().with_file_name("r8169-current.ko").exists());
+}
+
+/// Headers of a kernel that signs, with a real tool.
+fn signing_machine(tool: bool) -> Machine {
+    let machine = Machine::new();
+    let config = "CONFIG_MODULE_SIG_HASH=\"sha256\"\nCONFIG_MODULE_SIG_FORCE=y\n";
+    machine.write(&format!("{BUILD}/include/config/auto.conf"), config);
+    if tool {
+        let place = machine.tree.path("usr/lib/linux-kbuild-6.1/scripts/sign-file");
+        fs::copy(fixture::root().join("usr/lib/linux-kbuild-6.1/scripts/sign-file"), place).unwrap();
+    }
+    machine
+}
+
+#[test]
+fn a_signature_is_on_record_and_a_kernel_that_does_not_trust_it_is_not_fit() {
+    let machine = signing_machine(true);
+    let package = machine.source("a/1", "");
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+    let mok = machine.engine().mok(&machine.kernel.release).unwrap();
+    let certificate = mok.certificate.unwrap();
+    let wanted = Signing::Signed { certificate: certificate.digest.clone(), key_id: certificate.key_id.clone() };
+    assert_eq!(machine.manifest(&package).signing, wanted);
+    let refusal = machine.look().refusal(&package, &machine.kernel).unwrap();
+    assert!(refusal.contains("dkmsctl mok enroll") && refusal.contains("CONFIG_MODULE_SIG_FORCE"), "{refusal}");
+
+    let keys = format!("1 I-- 1 perm 1f030000 0 0 asymmetri k: {}: X509.rsa 12345678 []\n", certificate.key_id);
+    machine.write("proc/keys", &keys);
+    let look = machine.look();
+    assert_eq!(look.refusal(&package, &machine.kernel), None);
+    let entry = &look.world.packages[0].entries[&machine.kernel];
+    assert_eq!(look.boot.word(&entry.signing), "enrolled");
+}
+
+#[test]
+fn what_could_not_be_signed_is_used_and_told() {
+    let machine = signing_machine(false);
+    let package = machine.source("a/1", "");
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+    let Signing::Unsigned { failed: Some(why) } = machine.manifest(&package).signing else { panic!() };
+    assert!(why.contains("sign-file"), "{why}");
+    let refusal = machine.look().refusal(&package, &machine.kernel).unwrap();
+    assert!(refusal.starts_with("its modules are not signed: there is no sign-file"), "{refusal}");
+}
+
+/// A module that its own build has signed with another key is left as it is, and not taken for ours.
+#[test]
+fn a_signature_of_somebody_else_is_not_ours() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "STRIP[0]=no");
+    assert_eq!(machine.install(&package).unwrap(), Done::Placed);
+    let Signing::Signed { certificate, .. } = machine.manifest(&package).signing else { panic!() };
+    assert_eq!(certificate, "");
+    assert_eq!(Certificate::read(&machine.layout().host("/var/lib/dkms/mok.pub")).unwrap(), None);
 }

@@ -59,7 +59,7 @@ impl HeaderCache {
     }
 
     /// The kernel's configuration.
-    pub(super) fn config(&self, dir: &Path) -> Arc<KernelConfig> {
+    pub(crate) fn config(&self, dir: &Path) -> Arc<KernelConfig> {
         let from = dir.join("include/config/auto.conf");
         let stat = stat(&from);
         if let Some(known) = stat.as_ref().and_then(|stat| self.configs.get(&from, stat)) {

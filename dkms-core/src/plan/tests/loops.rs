@@ -124,6 +124,7 @@ fn some_failure() -> impl Strategy<Value = FailureView> {
         header_stamp: if stamp { STAMP } else { "old" }.into(),
         error: "it failed".into(),
         first_error: None,
+        excerpt: Vec::new(),
         state,
     })
 }
@@ -164,6 +165,7 @@ fn some_entry() -> impl Strategy<Value = EntryView> {
                 failure,
                 held,
                 log: None,
+                ..EntryView::default()
             }
         })
 }
