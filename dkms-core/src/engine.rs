@@ -35,9 +35,11 @@ pub use remove::Removed;
 pub use scripts::kill_scripts;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::build::first_error;
+use crate::build::jobserver::JobServer;
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::{Event, Sink};
@@ -114,6 +116,8 @@ pub struct Engine {
     /// What is changed is not what runs here: nothing may be started that acts on this machine.
     in_other_root: bool,
     adjustments: Adjustments,
+    /// The budget of compilers, once something is built.
+    jobserver: OnceLock<JobServer>,
 }
 
 impl Engine {
@@ -136,6 +140,7 @@ impl Engine {
             layout,
             settings,
             adjustments: Adjustments::default(),
+            jobserver: OnceLock::new(),
         })
     }
 

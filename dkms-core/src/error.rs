@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::build::toolchain::Missing;
 use crate::model::{InvalidName, KernelId, KernelRelease, PackageId, PackageName};
 
 /// The library's result.
@@ -73,7 +74,7 @@ pub enum Error {
     },
 
     /// The package is not in the tree.
-    #[error("{package} is not in the tree; add it first (dkmsctl add {package}), or see dkmsctl status")]
+    #[error("{package} is not in the tree; add it first (dkms add {package}), or see dkms status")]
     NotAdded {
         /// The package.
         package: PackageId,
@@ -203,6 +204,18 @@ pub enum Error {
         missing: Vec<PackageName>,
     },
 
+    /// Compiler, linker or make are not there. The classic command goes on and make fails: so is this its code, not 21, at
+    /// which callers wait for headers.
+    #[error("{package} cannot be built for {kernel}: {} not installed; {}", programs(missing), packages(missing))]
+    NoToolchain {
+        /// The package.
+        package: PackageId,
+        /// The kernel.
+        kernel: KernelId,
+        /// What is missing, each with the package that brings it.
+        missing: Vec<Missing>,
+    },
+
     /// A patch is missing, or its name leaves the patches folder.
     #[error("{package}: patch {patch} {why}")]
     PatchMissing {
@@ -316,7 +329,7 @@ pub enum Error {
     },
 
     /// The package is not built for the kernel.
-    #[error("{package} is not built for {kernel}; build it first: dkmsctl build {package} -k {}", kernel.release)]
+    #[error("{package} is not built for {kernel}; build it first: dkms build {package} -k {}", kernel.release)]
     NotBuilt {
         /// The package.
         package: PackageId,
@@ -424,7 +437,7 @@ pub enum Error {
 
     /// Every build of the package is asked for, and there is none.
     #[error(
-        "{package} is built for no kernel: there is nothing to put into an archive; build it first: dkmsctl build {package}"
+        "{package} is built for no kernel: there is nothing to put into an archive; build it first: dkms build {package}"
     )]
     NothingBuilt {
         /// The package.
@@ -514,6 +527,17 @@ fn join(names: &[PackageName]) -> String {
     names.iter().map(PackageName::as_str).collect::<Vec<_>>().join(", ")
 }
 
+fn programs(missing: &[Missing]) -> String {
+    let names: Vec<_> = missing.iter().map(|m| m.program.as_str()).collect();
+    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
+}
+
+fn packages(missing: &[Missing]) -> String {
+    let mut packages: Vec<_> = missing.iter().filter_map(|m| m.package.as_deref()).collect();
+    packages.dedup();
+    if packages.is_empty() { "install what brings it".to_owned() } else { format!("install {}", packages.join(" ")) }
+}
+
 impl Error {
     /// The classic exit code (dkms-contract.md §2).
     #[must_use]
@@ -554,7 +578,7 @@ impl Error {
             | Self::Neither { .. }
             | Self::LoadedAlready { .. } => 8,
             Self::Destination { .. } | Self::Rpm { .. } => 9,
-            Self::BuildFailed { .. } | Self::Timeout { .. } => 10,
+            Self::BuildFailed { .. } | Self::NoToolchain { .. } | Self::Timeout { .. } => 10,
             Self::DependsMissing { .. } => 13,
             Self::NoHeaders { .. } => 21,
             Self::Excluded { .. } => 77,

@@ -7,6 +7,9 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::model::{KernelId, KernelRelease, PackageId, PackageName};
 
+/// Where dkmsd keeps what is known of the machine's own tree.
+const STATE: &str = "/var/lib/dkmsd";
+
 /// Where everything lies. Paths that methods return are to be opened as they are: the root is in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -15,6 +18,7 @@ pub struct Layout {
     dkms_tree: PathBuf,
     install_tree: PathBuf,
     kernel_source: Option<PathBuf>,
+    state: PathBuf,
 }
 
 impl Default for Layout {
@@ -33,6 +37,7 @@ impl Layout {
             dkms_tree: "/var/lib/dkms".into(),
             install_tree: "/lib/modules".into(),
             kernel_source: None,
+            state: STATE.into(),
         }
     }
 
@@ -60,6 +65,15 @@ impl Layout {
     #[must_use]
     pub fn with_kernel_source(mut self, folder: Option<PathBuf>) -> Self {
         self.kernel_source = folder.or(self.kernel_source);
+        self
+    }
+
+    /// The tree is not the machine's own (`--dkmstree`): what is held, what failed and every log of it lie in the tree, in
+    /// `.dkmsd-state`. Else a package that is removed from some other tree would be held back on the machine, and who may
+    /// change no more than a tree of their own could not work in it.
+    #[must_use]
+    pub fn with_state_in_tree(mut self) -> Self {
+        self.state = self.dkms_tree.join(".dkmsd-state");
         self
     }
 
@@ -341,10 +355,10 @@ impl Layout {
         self.dkms_tree().join(".dkmsd-rpm-upgrades")
     }
 
-    /// `/var/lib/dkmsd`.
+    /// `/var/lib/dkmsd`, unless the tree is another than the machine's ([`Layout::with_state_in_tree`]).
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
-        self.host("/var/lib/dkmsd")
+        self.host(&self.state)
     }
 
     /// `/var/lib/dkmsd/work`: one folder a build job.
@@ -396,6 +410,12 @@ impl Layout {
         self.host("/run/dkmsd")
     }
 
+    /// `/run/dkmsd/jobserver`: the budget of compilers (design.md, decision 4); its locks lie beside it.
+    #[must_use]
+    pub fn jobserver(&self) -> PathBuf {
+        self.run_dir().join("jobserver")
+    }
+
     /// `/run/dkmsd/private`: the D-Bus socket for root (design.md, decision 14).
     #[must_use]
     pub fn private_socket(&self) -> PathBuf {
@@ -444,5 +464,14 @@ mod tests {
         assert_eq!(l.build_dir_inside(&package()), Path::new("/srv/dkms/r8169/2.2LK/build"));
         assert_eq!(l.kernel_source_inside(&kernel().release), Path::new("/lib/modules/6.1.0-56-amd64/build"));
         assert_eq!(l.private_socket(), Path::new("/tmp/root/run/dkmsd/private"));
+        assert_eq!(l.holds(), Path::new("/tmp/root/var/lib/dkmsd/holds.json"));
+    }
+
+    #[test]
+    fn what_is_known_of_another_tree_lies_in_it() {
+        let l = Layout::under("/r").with_trees(None, Some("/home/joe/t".into()), None).with_state_in_tree();
+        assert_eq!(l.holds(), Path::new("/r/home/joe/t/.dkmsd-state/holds.json"));
+        assert!(l.attempt_logs(&package(), &kernel()).starts_with(l.dkms_tree()));
+        assert!(l.failure(&package(), &kernel()).starts_with(l.dkms_tree()));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use daemon::{DaemonSettings, PackageSettings};
+pub use daemon::{DaemonSettings, IoPriority, PackageSettings, Priority};
 
 use crate::conf::{ConfFile, Evaluator};
 use crate::error::{Error, IoContext, Result};
@@ -71,13 +71,15 @@ pub struct Settings {
     pub source_tree: Option<PathBuf>,
     /// `dkms_tree`, likewise.
     pub dkms_tree: Option<PathBuf>,
+    /// `--dkmstree` names another tree than the machine's: what dkmsd knows of it lies in it.
+    pub state_in_tree: bool,
     /// `install_tree`, likewise.
     pub install_tree: Option<PathBuf>,
     /// `--kernelsourcedir`: one folder of headers for every kernel, as seen from inside the root.
     pub kernel_source_dir: Option<PathBuf>,
-    /// `tmp_location`: where temporary folders go; `/tmp` by default.
+    /// `tmp_location`: read, and without effect, as temporary folders are made beside what becomes of them.
     pub tmp_location: PathBuf,
-    /// `verbose`.
+    /// `verbose`: the drop-in says more, as with `--verbose`.
     pub verbose: bool,
     /// `symlink_modules`: link modules into the kernel's folder, copy none.
     pub symlink_modules: bool,
@@ -143,6 +145,7 @@ impl Settings {
             root: root.to_owned(),
             source_tree: None,
             dkms_tree: None,
+            state_in_tree: false,
             install_tree: None,
             kernel_source_dir: None,
             tmp_location: PathBuf::from("/tmp"),
@@ -244,9 +247,10 @@ impl Settings {
     /// Where everything lies, with the trees that were set.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        Layout::under(&self.root)
+        let layout = Layout::under(&self.root)
             .with_trees(self.source_tree.clone(), self.dkms_tree.clone(), self.install_tree.clone())
-            .with_kernel_source(self.kernel_source_dir.clone())
+            .with_kernel_source(self.kernel_source_dir.clone());
+        if self.state_in_tree { layout.with_state_in_tree() } else { layout }
     }
 
     /// What was set for one package.

@@ -2,11 +2,16 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::sync::Arc;
 
+use rustix::io::FdFlags;
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
+
+use crate::settings::{IoPriority, Priority};
 
 /// Leaves the given namespaces.
 ///
@@ -17,6 +22,15 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: only CLONE_FILES is dangerous (descriptors owned by one thread may be closed by another); it is never passed.
     #[expect(unsafe_code, reason = "rustix marks unshare unsafe because of CLONE_FILES alone")]
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(Into::into)
+}
+
+/// Has this process, and what it starts from now on, take no notice of SIGTERM.
+pub(crate) fn ignore_termination() {
+    // SAFETY: SIG_IGN runs no code of ours.
+    #[expect(unsafe_code, reason = "no crate in use wraps signal(2) without a handler")]
+    unsafe {
+        libc::signal(libc::SIGTERM, libc::SIG_IGN);
+    }
 }
 
 /// Makes a program start without a way to new privileges (no set-user-ID program helps it), and end when the thread that
@@ -32,6 +46,52 @@ pub(crate) fn start_harmless(command: &mut Command) {
     #[expect(unsafe_code, reason = "pre_exec is unsafe because of what may be called in it")]
     unsafe {
         command.pre_exec(before_exec);
+    }
+}
+
+/// Has a program inherit descriptors that are else closed when it starts, and run at a lower priority.
+pub(crate) fn start_with(command: &mut Command, inherited: Vec<Arc<OwnedFd>>, priority: Priority) {
+    if inherited.is_empty() && priority == Priority::default() {
+        return;
+    }
+    let before_exec = move || {
+        for fd in &inherited {
+            rustix::io::fcntl_setfd(fd, FdFlags::empty())?;
+        }
+        lower(priority);
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made: no memory is allocated, no lock taken.
+    #[expect(unsafe_code, reason = "pre_exec is unsafe because of what may be called in it")]
+    unsafe {
+        command.pre_exec(before_exec);
+    }
+}
+
+/// Lowers this process's priority; never raises it. What the system refuses is left as it is.
+fn lower(priority: Priority) {
+    let _ = rustix::process::nice(priority.nice);
+    let Some(wanted) = io_priority(priority.io) else { return };
+    // Of linux/ioprio.h: who a number stands for (the calling process), and where in it the class is.
+    const PROCESS: libc::c_int = 1;
+    const CLASS_SHIFT: u32 = 13;
+    const IDLE: libc::c_long = 3;
+    // SAFETY: both calls take and give plain numbers.
+    #[expect(unsafe_code, reason = "no crate in use wraps ioprio_get(2) and ioprio_set(2)")]
+    unsafe {
+        let now = libc::syscall(libc::SYS_ioprio_get, PROCESS, 0);
+        if now >> CLASS_SHIFT != IDLE {
+            libc::syscall(libc::SYS_ioprio_set, PROCESS, 0, wanted);
+        }
+    }
+}
+
+/// As ioprio_set(2) counts: the class, and for best effort the lowest of its eight levels.
+fn io_priority(priority: IoPriority) -> Option<libc::c_int> {
+    match priority {
+        IoPriority::Normal => None,
+        IoPriority::Low => Some(2 << 13 | 7),
+        IoPriority::Idle => Some(3 << 13),
     }
 }
 

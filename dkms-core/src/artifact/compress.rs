@@ -49,20 +49,28 @@ impl Suffix {
     /// # Errors
     /// When a folder of them cannot be read.
     pub fn of_kernel(layout: &Layout, kernel: &KernelRelease) -> Result<Self> {
-        let mut folders = vec![layout.kernel_folder(kernel).join("kernel")];
-        while let Some(folder) = folders.pop() {
-            let mut below = Vec::new();
-            for (name, kind) in files::list(&folder)? {
-                if kind.is_dir() {
-                    below.push(folder.join(name));
-                } else if let Some(suffix) = name.to_str().and_then(Self::of_file) {
-                    return Ok(suffix);
-                }
-            }
-            folders.extend(below.into_iter().rev());
-        }
-        Ok(Self::Ko)
+        Ok(first_module(layout, kernel)?.map_or(Self::Ko, |(_, suffix)| suffix))
     }
+}
+
+/// The first of a kernel's own modules below its `kernel/`, in order of path, and its suffix; none for a kernel without.
+///
+/// # Errors
+/// When a folder of them cannot be read.
+pub fn first_module(layout: &Layout, kernel: &KernelRelease) -> Result<Option<(PathBuf, Suffix)>> {
+    let mut folders = vec![layout.kernel_folder(kernel).join("kernel")];
+    while let Some(folder) = folders.pop() {
+        let mut below = Vec::new();
+        for (name, kind) in files::list(&folder)? {
+            if kind.is_dir() {
+                below.push(folder.join(name));
+            } else if let Some(suffix) = name.to_str().and_then(Suffix::of_file) {
+                return Ok(Some((folder.join(name), suffix)));
+            }
+        }
+        folders.extend(below.into_iter().rev());
+    }
+    Ok(None)
 }
 
 impl std::fmt::Display for Suffix {

@@ -16,7 +16,10 @@ const WANTED: [(&str, &[&str]); 3] = [
         "linux-image-",
         &["./boot/config-*", "./boot/System.map-*", "./lib/modules/*/modules.*", "./lib/modules/*/ethernet/realtek/*"],
     ),
-    ("linux-headers-", &["./usr/src/linux-headers-*/include/config/auto.conf"]),
+    (
+        "linux-headers-",
+        &["./usr/src/linux-headers-*/include/config/auto.conf", "./usr/src/linux-headers-*/Module.symvers"],
+    ),
     ("linux-kbuild-", &["./usr/lib/linux-kbuild-*/scripts/sign-file"]),
 ];
 
@@ -32,7 +35,7 @@ pub(crate) fn root() -> &'static Path {
         let target = target.canonicalize().unwrap();
         let lock = File::create(target.join("lock")).unwrap();
         lock.lock().unwrap();
-        let root = target.join("root");
+        let root = target.join("root-with-symbols");
         if !root.exists() {
             let new = target.join("new");
             let _ = fs::remove_dir_all(&new);
@@ -57,7 +60,7 @@ pub(crate) fn module(file: &str) -> PathBuf {
     Layout::under(root()).kernel_folder(&kernel().release).join(REALTEK).join(file)
 }
 
-/// The headers' folder of a kernel in it; holds only the configuration.
+/// The headers' folder of a kernel in it; holds only the configuration and the symbols.
 pub(crate) fn headers(release: &KernelRelease) -> PathBuf {
     root().join(format!("usr/src/linux-headers-{release}"))
 }

@@ -1,7 +1,7 @@
 //! One `.ko`: what it says of itself, and what is done to it between make and install.
 //!
 //! * [`modinfo`]: reads it.
-//! * [`verify`]: whether it is fit for a kernel.
+//! * [`verify`]: whether it is fit for a kernel, by [`vermagic`] and [`symbols`] among others.
 //! * [`strip`], [`sign`], [`compress`]: in this order.
 //! * [`keys`]: the signing key and its certificate.
 
@@ -10,8 +10,10 @@ pub mod keys;
 pub mod modinfo;
 pub mod sign;
 pub mod strip;
+pub mod symbols;
 mod tool;
 pub mod verify;
+pub mod vermagic;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -19,3 +21,4 @@ pub(crate) mod fixture;
 pub use compress::{CompressOptions, Suffix};
 pub use modinfo::{ElfClass, ModInfo};
 pub use sign::{SignOutcome, SignSettings, Signer};
+pub use verify::Fitness;

@@ -113,6 +113,21 @@ impl ModInfo {
     }
 }
 
+/// The bytes of an uncompressed module without the signature at its end.
+///
+/// Behind the signature come how long it is (struct module_signature: the last four of twelve bytes, big-endian) and
+/// the mark. A length that does not fit is no signature's.
+#[must_use]
+pub fn unsigned(bytes: &[u8]) -> &[u8] {
+    let signed = |bytes: &[u8]| {
+        let rest = bytes.strip_suffix(SIGNATURE_MAGIC)?;
+        let (rest, length) = rest.split_last_chunk::<4>()?;
+        let end = rest.len().checked_sub(8)?.checked_sub(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        Some(end)
+    };
+    signed(bytes).and_then(|end| bytes.get(..end)).unwrap_or(bytes)
+}
+
 /// The bytes of a module file, uncompressed. What it is compressed with is told by its bytes, not by its name.
 ///
 /// # Errors

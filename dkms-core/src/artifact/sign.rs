@@ -196,7 +196,7 @@ mod tests {
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::copy(tool, place).unwrap();
         fs::copy(fixture::module("r8169.ko"), root.path().join("r8169.ko")).unwrap();
-        strip::strip(&root.path().join("r8169.ko"), false).unwrap();
+        strip::strip(&root.path().join("r8169.ko"), "strip").unwrap();
         let config = KernelConfig::below(&fixture::headers(&kernel));
         (root, layout, kernel, config)
     }

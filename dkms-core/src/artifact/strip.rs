@@ -6,12 +6,12 @@ use std::process::Command;
 use crate::artifact::tool;
 use crate::error::Result;
 
-/// Runs `strip -g` on a module in place, or `llvm-strip -g` for what clang built. A signature on it is lost.
+/// Runs `strip -g` on a module in place, or an `llvm-strip` for what clang built. A signature on it is lost.
 ///
 /// # Errors
 /// When the program is missing or fails; the file is then as it was.
-pub fn strip(file: &Path, llvm: bool) -> Result<()> {
-    let (program, package) = if llvm { ("llvm-strip", "llvm") } else { ("strip", "binutils") };
+pub fn strip(file: &Path, program: &str) -> Result<()> {
+    let package = if program.starts_with("llvm") { "llvm" } else { "binutils" };
     let mut command = Command::new(program);
     command.arg("-g").arg(file);
     tool::run(command, file, package).map(drop)
@@ -26,15 +26,15 @@ mod tests {
     use std::fs;
 
     #[rstest]
-    #[case::gnu(false)]
-    #[case::llvm(true)]
-    fn a_stripped_module_says_the_same(#[case] llvm: bool) {
+    #[case::gnu("strip")]
+    #[case::llvm("llvm-strip")]
+    fn a_stripped_module_says_the_same(#[case] program: &str) {
         let folder = fixture::scratch();
         let file = folder.path().join("r8169.ko");
         fs::copy(fixture::module("r8169.ko"), &file).unwrap();
         let before = ModInfo::read(&file).unwrap();
         assert!(before.signed);
-        strip(&file, llvm).unwrap();
+        strip(&file, program).unwrap();
         assert_eq!(ModInfo::read(&file).unwrap(), ModInfo { signed: false, ..before });
     }
 
@@ -43,7 +43,7 @@ mod tests {
         let folder = fixture::scratch();
         let file = folder.path().join("r8169.ko");
         fs::write(&file, "text").unwrap();
-        let failed = strip(&file, false).unwrap_err();
+        let failed = strip(&file, "strip").unwrap_err();
         assert!(matches!(&failed, Error::Tool { program, .. } if program == "strip"), "{failed}");
         assert_eq!(fs::read(&file).unwrap(), b"text");
     }

@@ -1,6 +1,7 @@
 //! What came out of make: taken out of the build folder by root, checked, stripped, signed, compressed, and staged
 //! beside its classic place (design.md, decision 6).
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,11 +15,12 @@ use super::toolchain::Toolchain;
 use super::workspace::Workspace;
 use super::{Build, STAGED_PREFIX};
 use crate::artifact::sign::{self, SignOutcome, SignSettings};
-use crate::artifact::{CompressOptions, Suffix, compress, modinfo, strip, verify};
+use crate::artifact::symbols::Symbols;
+use crate::artifact::vermagic::Vermagic;
+use crate::artifact::{CompressOptions, Fitness, Suffix, compress, modinfo, strip};
 use crate::conf::ModuleRecipe;
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
-use crate::model::ModuleName;
 use crate::tree::{BuiltModule, files};
 
 /// A folder that becomes `<kernel>/<arch>` in one step. Removed when dropped before.
@@ -76,12 +78,13 @@ pub(super) fn stage(
         copy_to(symvers, &module_dir.join("Module.symvers"))?;
     }
     let finish = Finish::new(build, sink)?;
+    let fitness = fitness(build, workspace)?;
     let mut modules = Vec::new();
     for module in build.recipe.wanted() {
         let file = take_out(build, workspace, module, &module_dir, log)?;
-        check(build, &file, &module.built_name)?;
+        check(build, &fitness, &file, module)?;
         if module.strip {
-            strip::strip(&file, toolchain.clang)?;
+            strip::strip(&file, &toolchain.strip())?;
         }
         modules.push(finish.module(module, &file, sink)?);
     }
@@ -95,6 +98,7 @@ pub(super) fn stage(
 /// A module that is missing or not fit; a full disk.
 pub(super) fn stage_again(
     build: &Build<'_>,
+    workspace: &Workspace,
     from: &Path,
     made: &[BuiltModule],
     log: &BuildLog,
@@ -113,7 +117,7 @@ pub(super) fn stage_again(
             modules.push(made.clone());
         } else {
             let file = plain(build, module, &module_dir, log)?;
-            check(build, &file, &module.dest_name)?;
+            check(build, &fitness(build, workspace)?, &file, module)?;
             modules.push(finish.module(module, &file, sink)?);
         }
     }
@@ -151,14 +155,42 @@ fn staged_in(parent: &Path) -> Result<tempfile::TempDir> {
     Ok(folder)
 }
 
-fn check(build: &Build<'_>, file: &Path, name: &ModuleName) -> Result<()> {
+fn check(build: &Build<'_>, fitness: &Fitness, file: &Path, module: &ModuleRecipe) -> Result<()> {
     let unfit = |why| Error::BadModule {
         package: build.package.clone(),
         kernel: build.kernel.clone(),
-        file: PathBuf::from(format!("{name}.ko")),
+        file: PathBuf::from(format!("{}.ko", module.built_name)),
         why,
     };
-    verify::check(file, build.kernel)?.map_or(Ok(()), |why| Err(unfit(why)))
+    fitness.check(file, &[&module.built_name, &module.dest_name])?.map_or(Ok(()), |why| Err(unfit(why)))
+}
+
+/// What the kernel wants: its vermagic, and the symbols of its headers, of the packages this one depends on, and of its
+/// own modules.
+fn fitness(build: &Build<'_>, workspace: &Workspace) -> Result<Fitness> {
+    let vermagic = Vermagic::of(build.layout, &build.kernel.release, &build.headers.config);
+    let mut symbols = Symbols::default();
+    let kernels = build.headers.dir.join("Module.symvers");
+    // Whether it has to be there was asked with the headers.
+    if let Some(bytes) = files::read(&kernels)? {
+        symbols.add_kernel(bytes.as_slice()).at("read", &kernels)?;
+    }
+    for dependency in &build.recipe.build_depends {
+        let theirs = build.layout.installed_link(dependency, build.kernel).join("module/Module.symvers");
+        if let Some(bytes) = files::read(&theirs)? {
+            symbols.add_package(bytes.as_slice()).at("read", &theirs)?;
+        }
+    }
+    // Packages of several parts have one in each.
+    let locations = build.recipe.wanted().map(|module| Path::new(module.built_location.trim_matches('/')));
+    let folders: BTreeSet<&Path> = locations.flat_map(Path::ancestors).collect();
+    for folder in folders {
+        let own = folder.join("Module.symvers");
+        if let Ok(file) = workspace.open_inside(&own) {
+            symbols.add_package(file).at("read", workspace.folder().join(own))?;
+        }
+    }
+    Ok(Fitness::new(build.kernel.clone(), vermagic, symbols))
 }
 
 /// What turns a checked module into what is installed.

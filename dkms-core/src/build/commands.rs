@@ -9,8 +9,9 @@ use crate::event::{Event, Sink};
 use crate::host::users::User;
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId};
-use crate::settings::PackageSettings;
+use crate::settings::{PackageSettings, Priority};
 
+use super::jobserver::{MakeJobs, Slot};
 use super::log::BuildLog;
 use super::sandbox::{Confined, Ended};
 use super::toolchain::Toolchain;
@@ -43,6 +44,12 @@ pub struct Surroundings<'a> {
     pub result: Option<(&'a Path, &'a Path)>,
     /// What an admin lets this package do that others may not.
     pub more: &'a PackageSettings,
+    /// What it builds with, of the machine's budget of compilers.
+    pub slot: Option<&'a Slot>,
+    /// What a make that is run may use more than one job with.
+    pub make_jobs: Option<&'a MakeJobs>,
+    /// How it stands behind others.
+    pub priority: Priority,
     /// How long all commands together may take.
     pub limit: Duration,
     /// When that time is over.
@@ -95,6 +102,11 @@ impl Surroundings<'_> {
         let cwd: PathBuf = cwd.unwrap_or_else(|| self.workspace.classic()).to_owned();
         let mut confined =
             Confined::new(cwd, "bash", ["-O", "extglob", "-c", &self.script(), "bash", command]).user(self.user);
+        confined = confined.priority(self.priority);
+        confined = self.slot.map(Slot::held_by_all).into_iter().fold(confined, Confined::inherit);
+        if let Some(jobs) = self.make_jobs {
+            confined = jobs.descriptors().fold(confined, Confined::inherit).env("MAKEFLAGS", jobs.flags());
+        }
         confined = confined.network(self.more.network);
         confined = self.shown.iter().fold(confined, Confined::show);
         confined = self.hidden.iter().fold(confined, Confined::hide);
@@ -124,7 +136,8 @@ impl Surroundings<'_> {
         let layout = self.layout;
         let source = layout.kernel_source_inside(&self.kernel.release);
         let jobs = self.jobs.to_string();
-        let mut script = String::new();
+        // When it is told to end, what it runs just then is told too, and has the time that the whole has.
+        let mut script = String::from("trap 'exit 143' TERM\n");
         for (name, value) in [
             ("kernel_source_dir", source.to_string_lossy()),
             ("dkms_tree", layout.dkms_tree_inside().to_string_lossy()),
@@ -249,6 +262,9 @@ mod tests {
             hidden: &[],
             result: None,
             more: &PackageSettings::default(),
+            slot: None,
+            make_jobs: None,
+            priority: Priority::default(),
             limit,
             deadline: Instant::now() + limit,
         };

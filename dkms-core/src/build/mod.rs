@@ -3,6 +3,7 @@
 //! * [`workspace`]: the folder it is built in.
 //! * [`sandbox`], [`commands`]: runs the package's code apart from the system.
 //! * [`toolchain`], [`make_line`]: with which compiler, by which command.
+//! * [`jobserver`]: how many compilers at once, of all builds together.
 //! * [`log`], [`first_error`]: what was said, and which line of it matters.
 //! * `collect`: what came out, checked and staged.
 //! * `post_build`: POST_BUILD, which may change the result.
@@ -11,6 +12,7 @@ mod collect;
 pub mod commands;
 mod copy;
 pub mod first_error;
+pub mod jobserver;
 pub mod log;
 pub mod make_line;
 mod post_build;
@@ -37,6 +39,7 @@ use crate::settings::Settings;
 use crate::tree::{BuiltRecord, Manifest};
 
 use commands::{Progress, Surroundings, quote};
+use jobserver::{JobServer, MakeJobs, Slot};
 use log::BuildLog;
 use toolchain::Toolchain;
 use workspace::Workspace;
@@ -67,7 +70,9 @@ pub struct Build<'a> {
     pub headers: &'a Headers,
     /// As whom.
     pub user: Option<&'a User>,
-    /// Parallel jobs of make; 0 for no limit.
+    /// The machine's budget of compilers.
+    pub jobserver: &'a JobServer,
+    /// Of which it takes no more than so many; 0 for no limit.
     pub jobs: u32,
     /// How long it may take.
     pub limit: Duration,
@@ -85,8 +90,8 @@ pub struct Build<'a> {
 /// A patch, make or a script that failed, a module that is missing or not fit, a full disk. The failed build's folder
 /// and log are at the classic path then.
 pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
-    let started = Instant::now();
     sink.phase(Phase::Preparing);
+    find_toolchain(build)?;
     let logs = build.layout.attempt_logs(build.package, build.kernel);
     let (logs, mut log) = match BuildLog::begin(&logs, build.package, build.kernel) {
         // A tree of one's own is all that a user needs to build.
@@ -107,7 +112,7 @@ pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
     }
     let patches = Some(build.layout.override_patches(&build.package.name)).filter(|folder| folder.is_dir());
     let workspace = Workspace::prepare(build.layout, build.package, build.source, patches.as_deref(), build.user)?;
-    let result = in_workspace(build, &workspace, &mut log, started, sink);
+    let result = in_workspace(build, &workspace, &mut log, sink);
     if result.is_err()
         && let Err(error) = workspace.keep_failed(log.path())
     {
@@ -120,13 +125,20 @@ pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
     result
 }
 
-fn in_workspace(
-    build: &Build<'_>,
-    workspace: &Workspace,
-    log: &mut BuildLog,
-    started: Instant,
-    sink: &mut dyn Sink,
-) -> Result<()> {
+/// A compiler that is missing is told before anything runs.
+fn find_toolchain(build: &Build<'_>) -> Result<()> {
+    let own_choice = build.settings.build_environment.is_some();
+    let missing = toolchain::missing(build.headers, &build.recipe.make, own_choice, build.distro, toolchain::on_path);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NoToolchain { package: build.package.clone(), kernel: build.kernel.clone(), missing })
+}
+
+fn in_workspace(build: &Build<'_>, workspace: &Workspace, log: &mut BuildLog, sink: &mut dyn Sink) -> Result<()> {
+    let slot = take_slot(build, sink)?;
+    // Neither how long it took nor how long it may take counts the wait for others.
+    let started = Instant::now();
     let toolchain = Toolchain::choose(&build.headers.config, toolchain::on_path);
     let (shown, hidden) = (shown(build), hidden(build));
     let around = Surroundings {
@@ -142,6 +154,9 @@ fn in_workspace(
         hidden: &hidden,
         result: None,
         more: &build.settings.package(&build.package.name),
+        slot: Some(&slot),
+        make_jobs: None,
+        priority: build.settings.daemon.priority,
         limit: build.limit,
         deadline: started + build.limit,
     };
@@ -161,6 +176,37 @@ fn in_workspace(
     fs::create_dir_all(kept.parent().unwrap_or(&kept)).at("make the folder of", &kept)?;
     fs::copy(log.path(), &kept).at("write", &kept)?;
     post
+}
+
+/// Waits until there is a CPU for this build; for several where its MAKE line is going to take several without asking.
+fn take_slot(build: &Build<'_>, sink: &mut dyn Sink) -> Result<Slot> {
+    let all = build.jobserver.size();
+    let wanted = match make_line::jobs(&build.recipe.make) {
+        make_line::Jobs::One => 1,
+        make_line::Jobs::Shared if build.jobs == 0 || build.jobs as usize >= all => 1,
+        make_line::Jobs::Shared => build.jobs as usize,
+        make_line::Jobs::Own(number) => number.unwrap_or(all),
+    };
+    let mut waited = false;
+    let slot = build.jobserver.enter(wanted, &mut || {
+        waited = true;
+        sink.emit(Event::Waiting { why: None });
+    });
+    if waited {
+        sink.emit(Event::Waited);
+    }
+    slot.at("take part in", build.jobserver.path())
+}
+
+/// What make may run more than one job with; none where it is to run one, or has a number of its own.
+fn make_jobs(build: &Build<'_>, slot: &Slot) -> Result<Option<MakeJobs>> {
+    let jobs = match make_line::jobs(&build.recipe.make) {
+        make_line::Jobs::One | make_line::Jobs::Own(_) => return Ok(None),
+        make_line::Jobs::Shared if build.jobs == 1 => return Ok(None),
+        make_line::Jobs::Shared if slot.tokens() > 1 => slot.divide(),
+        make_line::Jobs::Shared => slot.share(),
+    };
+    jobs.at("take part in", build.jobserver.path()).map(Some)
 }
 
 /// What a build reads, some of which admins keep in their home folders: a kernel of their own, a source that is a link.
@@ -236,7 +282,9 @@ fn patch(build: &Build<'_>, around: &Surroundings<'_>, log: &mut BuildLog, progr
 }
 
 fn make(build: &Build<'_>, around: &Surroundings<'_>, log: &mut BuildLog, progress: &mut Progress<'_>) -> Result<()> {
-    let command = make_line::complete(&build.recipe.make, build.jobs, &build.kernel.release, around.toolchain.clang);
+    let command = make_line::complete(&build.recipe.make, &build.kernel.release, around.toolchain.appends_llvm());
+    let jobs = around.slot.map(|slot| make_jobs(build, slot)).transpose()?.flatten();
+    let around = &Surroundings { make_jobs: jobs.as_ref(), ..*around };
     let code = around.run("Building the modules", &command, None, log, progress)?;
     if code == 0 {
         return Ok(());

@@ -36,7 +36,10 @@ pub(super) fn publish(
         Some(copy) => {
             let around = Surroundings { result: Some((&copy, &place)), ..*around };
             let ran = script(build, &around, "POST_BUILD", build.recipe.post_build.as_deref(), log, progress);
-            (ran.and_then(|()| collect::stage_again(build, &copy, &made, log, progress.sink())), staged)
+            (
+                ran.and_then(|()| collect::stage_again(build, around.workspace, &copy, &made, log, progress.sink())),
+                staged,
+            )
         }
         None => {
             let spare = staged.duplicate(build)?;
@@ -44,7 +47,10 @@ pub(super) fn publish(
             let opened = Opened::to(build.user, &place)?;
             let ran = script(build, around, "POST_BUILD", build.recipe.post_build.as_deref(), log, progress);
             drop(opened);
-            (ran.and_then(|()| collect::stage_again(build, &place, &made, log, progress.sink())), spare)
+            (
+                ran.and_then(|()| collect::stage_again(build, around.workspace, &place, &made, log, progress.sink())),
+                spare,
+            )
         }
     };
     match changed {

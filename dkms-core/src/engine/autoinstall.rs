@@ -81,6 +81,8 @@ impl Engine {
                     break;
                 }
                 Err(Error::Excluded { reason, .. }) => Outcome::Skipped { why: reason },
+                // Taken away by hand while this ran.
+                Err(error @ Error::Held { .. }) => Outcome::Skipped { why: error.to_string() },
                 Err(error) if error.exit_code() == EXCLUDED => Outcome::Skipped { why: error.to_string() },
                 Err(error) => Outcome::Failed(Failed::from(&error)),
             };

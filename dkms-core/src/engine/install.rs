@@ -128,7 +128,7 @@ impl Engine {
         if let Some(code @ 1..) = run("PRE_INSTALL", recipe.pre_install.as_ref(), sink)? {
             return Err(Error::PreInstall { package: package.clone(), kernel: kernel.clone(), code });
         }
-        self.place(package, kernel, recipe, (order, checks), sink)?;
+        self.place(package, kernel, recipe, order, checks.version, sink)?;
         if let Some(code @ 1..) = run("POST_INSTALL", recipe.post_install.as_ref(), sink)? {
             sink.warn(format!("its POST_INSTALL script failed with code {code}"));
         }
@@ -170,7 +170,8 @@ impl Engine {
         package: &PackageId,
         kernel: &KernelId,
         recipe: &Recipe,
-        (order, checks): (&Order, Checks),
+        order: &Order,
+        check_version: bool,
         sink: &mut dyn Sink,
     ) -> Result<()> {
         let folder = self.observer.distro().modules_folder();
@@ -180,10 +181,8 @@ impl Engine {
             kernel,
             recipe,
             modules_folder: folder.as_deref(),
-            obsolete: None,
             symlink: self.settings.symlink_modules,
-            force: !checks.obsolescence,
-            force_version_override: !checks.version,
+            check_version,
             by_uid: order.uid,
             reason: &order.reason,
         };

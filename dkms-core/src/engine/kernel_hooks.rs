@@ -48,9 +48,9 @@ impl Engine {
     /// A kernel is about to be installed: unbuilds every package with AUTOINSTALL for it. Nothing is held by that.
     ///
     /// # Errors
-    /// When this is not root, or the tree or the kernel's folder cannot be read. What fails for a package is in the result.
+    /// When this is not root, or the tree cannot be read. What fails for a package is in the result.
     pub fn kernel_preinst(&self, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Cleared> {
-        self.clear_kernel(kernel, order, sink, |conf, sink| match conf {
+        self.clear_kernel(kernel, order, sink, |package, sink| match self.conf(package, kernel) {
             Conf::Read { autoinstall, .. } => autoinstall,
             Conf::Bad { .. } => true,
             Conf::Broken { path } => {
@@ -74,7 +74,7 @@ impl Engine {
         kernel: &KernelId,
         order: &Order,
         sink: &mut dyn Sink,
-        wanted: impl Fn(Conf, &mut dyn Sink) -> bool,
+        wanted: impl Fn(&TreePackage, &mut dyn Sink) -> bool,
     ) -> Result<Cleared> {
         needs_root("removing modules")?;
         let order = automatic(order);
@@ -82,7 +82,7 @@ impl Engine {
         let mut placed = false;
         for package in tree::scan(&self.layout)?.iter().filter(|package| has_to_do_with(package, kernel)) {
             sink.about(Some(&package.id), kernel);
-            if !wanted(self.conf(package, kernel), sink) {
+            if !wanted(package, sink) {
                 continue;
             }
             let unbuilt = match self.unbuild(&package.id, kernel, &order, sink) {
@@ -114,10 +114,9 @@ impl Engine {
             sink.warn(why.clone());
             cleared.index = Some(why);
         }
-        match self.prune_kernel_folder(kernel, sink) {
-            // Which package could not be taken off says more than which folder is still there.
-            Err(error) if !cleared.failed.is_empty() => sink.warn(error.to_string()),
-            pruned => pruned?,
+        // What failed for a package counts for more.
+        if let Err(error) = self.prune_kernel_folder(kernel, sink) {
+            sink.warn(format!("empty folders may be left: {error}"));
         }
         Ok(cleared)
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{Done, Engine, Order, Tried, waiting};
+use crate::build::jobserver::{self, JobServer};
 use crate::build::sandbox::{self, Strength};
 use crate::build::{self, Build};
 use crate::conf::Recipe;
@@ -134,7 +135,7 @@ impl Engine {
                 Some(tree::locks::lock(&self.layout, "workspace", &words, wait)?)
             }
         };
-        let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        let cpus = u32::try_from(jobserver::cpus()).unwrap_or(u32::MAX);
         let limit = self.settings.package(&package.name).timeout.unwrap_or(self.settings.daemon.build_timeout);
         let user = self.builder(package)?;
         let order = Build {
@@ -147,12 +148,23 @@ impl Engine {
             source,
             headers,
             user: user.as_ref(),
+            jobserver: self.jobserver()?,
             jobs: self.settings.parallel_jobs.unwrap_or(cpus),
             limit,
             inputs,
             make_keys: !self.in_chroot,
         };
         build::run(&order, sink)
+    }
+
+    /// Made when the first build needs it.
+    fn jobserver(&self) -> Result<&JobServer> {
+        if let Some(there) = self.jobserver.get() {
+            return Ok(there);
+        }
+        // Two threads may come at once; both then have the same one.
+        let made = JobServer::open(&self.settings)?;
+        Ok(self.jobserver.get_or_init(|| made))
     }
 
     /// Whom dkmsd.toml or this machine has build a package; none for root.
@@ -175,7 +187,8 @@ impl Engine {
         // Whether they have settled is the daemon's question; a person who asks now gets an answer now.
         let why = match self.observer.headers(kernel, SystemTime::now(), Duration::ZERO) {
             HeaderState::Ready(headers) => return Ok(headers),
-            HeaderState::Settling { why, .. } | HeaderState::Unusable { why } => why,
+            HeaderState::Settling { why, .. } => why,
+            HeaderState::Unusable { why } => format!("{why}; install headers whose tools are for this machine"),
             HeaderState::Missing { why, package: Some(package) } => format!("{why}; install {package}"),
             HeaderState::Missing { why, package: None } => why,
         };

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::error::{IoContext as _, Result};
+use crate::host::process::{Stat, stat};
 use crate::model::PackageId;
 use crate::tree::{files, record};
 
@@ -134,25 +135,6 @@ fn transaction(proc: &Path) -> Option<Process> {
     // Shells all the way: the one that ran the one that runs us.
     let last = shells.len().checked_sub(1)?;
     Some(shells.swap_remove(last.min(1)))
-}
-
-struct Stat {
-    name: String,
-    parent: u32,
-    started: u64,
-}
-
-/// From `/proc/<pid>/stat`: the name is in parentheses and may hold anything.
-fn stat(proc: &Path, pid: u32) -> Option<Stat> {
-    let text = fs::read(proc.join(pid.to_string()).join("stat")).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    let (before, after) = text.rsplit_once(')')?;
-    let name = before.split_once('(')?.1.to_owned();
-    let mut fields = after.split_whitespace();
-    let parent = fields.nth(1)?.parse().ok()?;
-    // Field 22 of proc(5); the parent was the fourth.
-    let started = fields.nth(17)?.parse().ok()?;
-    Some(Stat { name, parent, started })
 }
 
 /// The program that a process runs, without what package managers and the kernel add to the name of one that was replaced.

@@ -9,6 +9,7 @@ mod classic;
 mod crashing;
 mod depending;
 mod finishing;
+mod fitness;
 mod installing;
 mod interleaving;
 mod removing;

@@ -44,8 +44,10 @@ impl Engine {
         commands.retain(|(_, kernel)| !named(kernel) || self.layout.kernel_folder(kernel).is_dir());
         let Some((first, _)) = commands.first() else { return };
         if self.in_other_root {
-            let root = self.layout.root().display();
-            sink.warn(format!("post_transaction ({first}) is not run: it is for {root}; run it there"));
+            // By now, this process has the other root as its own, and a name for it no more.
+            sink.warn(format!(
+                "post_transaction ({first}) is not run: it would act on the machine at hand; run it in the other root"
+            ));
             return;
         }
         let path = self.layout.post_transaction_log();

@@ -8,5 +8,6 @@ pub mod kernel_choice;
 pub mod kernels;
 pub mod other_root;
 pub mod package_manager;
+pub(crate) mod process;
 pub mod resolve;
 pub mod users;

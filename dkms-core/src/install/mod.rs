@@ -58,14 +58,10 @@ pub struct Target<'a> {
     pub recipe: &'a Recipe,
     /// The distribution's folder below the kernel's, as `/updates/dkms`; none: each module's DEST_MODULE_LOCATION.
     pub modules_folder: Option<&'a str>,
-    /// Why OBSOLETE_BY keeps it off this kernel, when it does.
-    pub obsolete: Option<String>,
     /// Put links to the tree in place instead of copies (`--symlink-modules`).
     pub symlink: bool,
-    /// Install in spite of OBSOLETE_BY and of the version check.
-    pub force: bool,
-    /// Install in spite of the version check.
-    pub force_version_override: bool,
+    /// Refuse a module that the kernel has as new, or newer.
+    pub check_version: bool,
     /// Who asked.
     pub by_uid: u32,
     /// Why, for the manifest.

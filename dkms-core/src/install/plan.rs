@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::artifact::Fitness;
 use crate::conf::{ModuleRecipe, Recipe};
 use crate::error::{Error, IoContext, Result};
 use crate::event::Sink;
@@ -39,15 +40,13 @@ pub(crate) fn plan(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Plan> {
         refused: Vec::new(),
     };
     planner.previous()?;
-    let mut state = EntryState::KernelNewer;
     for module in target.recipe.wanted() {
-        if let Some(dormant) = planner.module(module, sink)? {
-            state = dormant;
-        }
+        planner.module(module, sink)?;
     }
     if planner.intent.record.files.is_empty() && !planner.refused.is_empty() {
         let reasons = planner.refused.iter().map(|(module, why)| format!("{module}: {why}")).collect();
-        return Err(Error::AllRefused { package: target.package.clone(), kernel: kernel.clone(), reasons, state });
+        let (package, kernel) = (target.package.clone(), kernel.clone());
+        return Err(Error::AllRefused { package, kernel, reasons, state: EntryState::KernelNewer });
     }
     planner.leftovers()?;
     Ok(Plan { intent: planner.intent, refused: planner.refused })
@@ -86,15 +85,11 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Plans one module, unless it is refused. Gives a state when that is the reason why.
-    fn module(&mut self, module: &ModuleRecipe, sink: &mut dyn Sink) -> Result<Option<EntryState>> {
+    /// Plans one module, unless it is refused.
+    fn module(&mut self, module: &ModuleRecipe, sink: &mut dyn Sink) -> Result<()> {
         let Target { layout, package, kernel, .. } = *self.target;
         let name = &module.dest_name;
         let built = built(layout, package, kernel, name)?;
-        if let Some(why) = self.target.obsolete.as_ref().filter(|_| !self.target.force) {
-            self.refused.push((name.clone(), why.clone()));
-            return Ok(Some(EntryState::Dormant));
-        }
         let below = self.target.modules_folder.unwrap_or(&module.dest_location);
         let destination =
             folder_below(&layout.kernel_folder(&kernel.release), below).ok_or_else(|| Error::BadModule {
@@ -105,7 +100,7 @@ impl Planner<'_> {
             })?;
         if let Some(why) = self.version_refusal(name, &built, &destination, sink)? {
             self.refused.push((name.clone(), why));
-            return Ok(None);
+            return Ok(());
         }
         let path = destination.join(built.file_name().unwrap_or_default());
         let original = if self.linked { self.foreign(name, &destination)? } else { self.original(name, &destination)? };
@@ -125,7 +120,7 @@ impl Planner<'_> {
         }
         let path = layout.inside(&path);
         self.intent.record.files.push(InstalledFile { module: name.clone(), path, sha256 });
-        Ok(None)
+        Ok(())
     }
 
     fn version_refusal(
@@ -135,7 +130,7 @@ impl Planner<'_> {
         destination: &Path,
         sink: &mut dyn Sink,
     ) -> Result<Option<String>> {
-        if self.target.force || self.target.force_version_override {
+        if !self.target.check_version {
             return Ok(None);
         }
         // What stands at the destination of an installed package is its own, when no record says otherwise.
@@ -253,12 +248,20 @@ impl Planner<'_> {
     }
 }
 
-/// Whether every module that is to be installed has been built.
+/// Whether every module that is to be installed has been built, and is fit for the kernel.
 ///
 /// # Errors
-/// [`Error::BuiltModuleMissing`] when one has not.
+/// [`Error::BuiltModuleMissing`] when one has not been built; [`Error::BadModule`] when one is not fit for the kernel: it
+/// may have come from an archive or another tool.
 pub fn complete(layout: &Layout, package: &PackageId, kernel: &KernelId, recipe: &Recipe) -> Result<()> {
-    recipe.wanted().try_for_each(|module| built(layout, package, kernel, &module.dest_name).map(drop))
+    let fitness = Fitness::of_installed(layout, kernel);
+    for module in recipe.wanted() {
+        let file = built(layout, package, kernel, &module.dest_name)?;
+        if let Some(why) = fitness.check(&file, &[&module.built_name, &module.dest_name])? {
+            return Err(Error::BadModule { package: package.clone(), kernel: kernel.clone(), file, why });
+        }
+    }
+    Ok(())
 }
 
 fn built(layout: &Layout, package: &PackageId, kernel: &KernelId, name: &ModuleName) -> Result<PathBuf> {

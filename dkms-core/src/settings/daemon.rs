@@ -13,7 +13,8 @@ use crate::model::PackageName;
 /// `[daemon]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonSettings {
-    /// `max_jobs`: how many builds run at once; the number of CPUs by default.
+    /// `max_jobs`: how many jobs are under way at once; twice the number of CPUs by default, so that one prepares while
+    /// another compiles. Compilers are counted by the jobserver ([`crate::build::jobserver`]), whatever stands here.
     pub max_jobs: u32,
     /// `quiet_seconds`: how long nothing may have changed before headers count as whole.
     pub quiet: Duration,
@@ -21,6 +22,30 @@ pub struct DaemonSettings {
     pub package_manager_wait: Duration,
     /// `build_timeout_minutes`: how long one build may take.
     pub build_timeout: Duration,
+    /// `nice` and `io_priority`: how builds stand behind what people do with the machine.
+    pub priority: Priority,
+}
+
+/// How a process stands behind others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Priority {
+    /// As nice(1) adds it, from 0 to 19.
+    pub nice: i32,
+    /// When it may read and write.
+    pub io: IoPriority,
+}
+
+/// When a process may read and write, as ionice(1) has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IoPriority {
+    /// As others.
+    #[default]
+    Normal,
+    /// After others.
+    Low,
+    /// When nobody else does.
+    Idle,
 }
 
 impl Default for DaemonSettings {
@@ -58,6 +83,8 @@ struct DaemonTable {
     quiet_seconds: Option<u32>,
     package_manager_wait_minutes: Option<u32>,
     build_timeout_minutes: Option<toml::Spanned<u32>>,
+    nice: Option<toml::Spanned<i32>>,
+    io_priority: Option<IoPriority>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,10 +120,14 @@ impl From<DaemonTable> for DaemonSettings {
     fn from(table: DaemonTable) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         Self {
-            max_jobs: table.max_jobs.map_or(cpus, toml::Spanned::into_inner),
+            max_jobs: table.max_jobs.map_or(cpus.saturating_mul(2), toml::Spanned::into_inner),
             quiet: Duration::from_secs(table.quiet_seconds.unwrap_or(2).into()),
             package_manager_wait: minutes(table.package_manager_wait_minutes.unwrap_or(10)),
             build_timeout: minutes(table.build_timeout_minutes.map_or(60, toml::Spanned::into_inner)),
+            priority: Priority {
+                nice: table.nice.map_or(10, toml::Spanned::into_inner),
+                io: table.io_priority.unwrap_or(IoPriority::Low),
+            },
         }
     }
 }
@@ -125,6 +156,9 @@ fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageNam
         {
             return Err(bad(number.span().start, format!("{name} is 0; write 1 or more, or leave it out")));
         }
+    }
+    if let Some(nice) = file.daemon.nice.as_ref().filter(|nice| !(0..=19).contains(nice.get_ref())) {
+        return Err(bad(nice.span().start, format!("nice is {}; write a number from 0 to 19", nice.get_ref())));
     }
     let mut packages = BTreeMap::new();
     for (name, table) in file.package {
@@ -177,9 +211,10 @@ mod tests {
 
     #[test]
     fn what_is_set_takes_effect_and_the_rest_keeps_its_default() {
-        let text = "[daemon]\nmax_jobs = 3\nbuild_timeout_minutes = 5\n\n[package.nvidia]\nnetwork = true\nuser = \"builder\"\nwritable = [\"/var/cache/x\"]\ntimeout = 90\n";
+        let text = "[daemon]\nmax_jobs = 3\nbuild_timeout_minutes = 5\nio_priority = \"idle\"\n\n[package.nvidia]\nnetwork = true\nuser = \"builder\"\nwritable = [\"/var/cache/x\"]\ntimeout = 90\n";
         let (daemon, packages) = parse(Path::new("dkmsd.toml"), text).unwrap();
         assert_eq!((daemon.max_jobs, daemon.build_timeout), (3, Duration::from_secs(300)));
+        assert_eq!(daemon.priority, Priority { nice: 10, io: IoPriority::Idle });
         assert_eq!((daemon.quiet, daemon.package_manager_wait), (Duration::from_secs(2), Duration::from_secs(600)));
         let nvidia = &packages[&PackageName::new("nvidia").unwrap()];
         assert!(nvidia.network);
@@ -201,6 +236,9 @@ mod tests {
     #[case("[daemon]\nmax_job = 3\n", 2, "max_job")]
     #[case("\n\n[deamon]\n", 3, "deamon")]
     #[case("[daemon]\nmax_jobs = 0\n", 2, "1 or more")]
+    #[case("[daemon]\nnice = 20\n", 2, "from 0 to 19")]
+    #[case("[daemon]\n\nnice = -1\n", 3, "from 0 to 19")]
+    #[case("[daemon]\nio_priority = \"none\"\n", 2, "normal")]
     #[case("[daemon]\nmax_jobs = -1\n", 2, "")]
     #[case("[daemon]\nmax_jobs = \"x\"\n", 2, "")]
     #[case("[package.x]\nnetwork = true\nwritable = [\"a\"]\n", 3, "full path")]

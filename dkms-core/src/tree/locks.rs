@@ -2,6 +2,9 @@
 //! tools on one tree take turns, and a process that dies lets go.
 //!
 //! Order, where several are held: package or entry, then build, then install.
+//!
+//! A script of a package runs while its package or kernel is locked, and may call `dkms` itself: what its ancestor holds
+//! is lent to it (design.md, decision 2).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -12,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::error::{IoContext, Result};
+use crate::host::process;
 use crate::layout::Layout;
 use crate::model::{KernelId, KernelRelease, PackageId, PackageName};
 use crate::tree::files;
@@ -40,6 +44,8 @@ impl std::fmt::Display for Holder {
 pub struct Lock {
     file: File,
     path: PathBuf,
+    /// An ancestor has it, and waits for us.
+    lent: bool,
 }
 
 /// Takes the lock on a package: its entry in the tree and its `kernel-…` links.
@@ -122,7 +128,13 @@ fn take(layout: &Layout, kind: &str, words: &[&str], way: Way, on_wait: &mut dyn
     match flock(&file, try_it) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            on_wait(&holder(&path));
+            let holder = holder(&path);
+            // What is built, and whoever shares an entry, runs no script that could change the tree.
+            let lendable = way == Way::Alone && ["package", "install"].contains(&kind);
+            if lendable && holder.pid.is_some_and(|pid| process::is_ancestor(Path::new("/proc"), pid)) {
+                return Ok(Lock { file, path, lent: true });
+            }
+            on_wait(&holder);
             loop {
                 match flock(&file, wait) {
                     Err(Errno::INTR) => {}
@@ -132,7 +144,7 @@ fn take(layout: &Layout, kind: &str, words: &[&str], way: Way, on_wait: &mut dyn
         }
         Err(e) => return Err(e).at("lock", &path),
     }
-    let mut lock = Lock { file, path };
+    let mut lock = Lock { file, path, lent: false };
     // Only told to who waits: failing to write it must not fail what the lock is for.
     if let Err(e) = lock.sign() {
         tracing::debug!(path = %lock.path.display(), "cannot say who holds the lock: {e}");
@@ -169,6 +181,9 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        if self.lent {
+            return;
+        }
         let _ = self.file.set_len(0);
         // A child between fork and exec shares the lock: closing alone would leave it taken.
         let _ = flock(&self.file, FlockOperation::Unlock);

@@ -17,6 +17,8 @@ use super::failure::Failure;
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
     pub(crate) order: Order,
+    /// framework.conf's `verbose`.
+    pub(crate) verbose: bool,
     /// Another root, in which this process is by now: nothing of the running kernel's goes for it.
     elsewhere: bool,
 }
@@ -36,6 +38,7 @@ impl Machine {
             kernel_config: args.kernel_config.clone(),
             in_other_root: elsewhere,
         };
+        let verbose = settings.verbose;
         let engine = Engine::new(settings, elsewhere.then_some(true))?.adjusted(adjustments);
         let order = Order {
             force: args.force,
@@ -46,7 +49,7 @@ impl Machine {
             uid: rustix::process::getuid().as_raw(),
             reason: format!("dkms {}", action.as_str()),
         };
-        Ok(Self { engine, order, elsewhere })
+        Ok(Self { engine, order, verbose, elsewhere })
     }
 
     /// Puts in order what an earlier process was stopped in, before anything is changed.
@@ -115,6 +118,7 @@ impl Machine {
 /// The settings for this call.
 pub(crate) fn settings(args: &Args, root: &Path) -> Result<Settings, Failure> {
     let mut settings = Settings::load(root)?;
+    let machines_own = settings.layout();
     let places = [
         (&mut settings.dkms_tree, &args.dkms_tree, "--dkmstree"),
         (&mut settings.source_tree, &args.source_tree, "--sourcetree"),
@@ -126,6 +130,7 @@ pub(crate) fn settings(args: &Args, root: &Path) -> Result<Settings, Failure> {
             *place = Some(full(path, option)?);
         }
     }
+    settings.state_in_tree = settings.layout().dkms_tree() != machines_own.dkms_tree();
     settings.symlink_modules |= args.symlink_modules;
     settings.modprobe_on_install |= args.modprobe_on_install;
     settings.parallel_jobs = args.jobs.or(settings.parallel_jobs);

@@ -139,6 +139,7 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
         return status::run(args, terminal);
     }
     let machine = Machine::open(args, action)?;
+    terminal.verbose |= machine.verbose;
     match action {
         Action::Status => Ok(()),
         Action::Add => act::add(&machine, args, terminal),

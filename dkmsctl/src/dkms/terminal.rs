@@ -11,7 +11,8 @@ use super::failure::Failure;
 /// The two outputs of the program. Nobody left to read them is no reason to stop.
 pub(crate) struct Terminal {
     quiet: bool,
-    verbose: bool,
+    /// Phases and logs are told, too.
+    pub(crate) verbose: bool,
     /// Lines can be drawn over.
     drawable: bool,
     drawn: bool,

@@ -5,16 +5,17 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitStatus, Stdio};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
+use super::running::GRACE;
 use super::spec::{Spec, in_memory};
 use super::{INIT, OURSELVES, limits, view};
 
@@ -61,7 +62,25 @@ fn confine() -> io::Result<ExitStatus> {
             Err(error) => return Err(error.into()),
         }
     }
+    ask_to_end(&ended);
     end_children(Pid::from_child(&child))
+}
+
+/// Gives what still runs a moment to end by itself: make takes away what is half written and gives its tokens back. All of
+/// it is in our process group, and the first process of a pid namespace takes no notice.
+fn ask_to_end(ended: &OwnedFd) {
+    let over = |wait| {
+        let mut fds = [PollFd::new(ended, PollFlags::IN)];
+        // A signal that cuts it short leaves less time, no more.
+        poll(&mut fds, Some(&wait)).is_ok_and(|ready| ready > 0)
+    };
+    if over(Timespec::default()) {
+        return;
+    }
+    crate::sys::ignore_termination();
+    if rustix::process::kill_current_process_group(Signal::TERM).is_ok() {
+        over(GRACE);
+    }
 }
 
 /// Ends whatever runs below this process, orphans included, since those are its children too. Gives how `child` ended.

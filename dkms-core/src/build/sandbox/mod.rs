@@ -17,12 +17,14 @@ mod view;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::host::users::User;
+use crate::settings::Priority;
 
 pub use running::{Ended, Running, Stream, kill_running};
 use spec::{Spec, in_memory};
@@ -42,6 +44,8 @@ pub struct Confined {
     spec: Spec,
     input: Vec<u8>,
     env: Vec<(OsString, OsString)>,
+    inherited: Vec<Arc<OwnedFd>>,
+    priority: Priority,
 }
 
 /// This program, wherever it lies.
@@ -117,6 +121,8 @@ impl Confined {
             },
             input: Vec::new(),
             env: vec![("HOME".into(), "/nonexistent".into()), ("LC_ALL".into(), "C".into())],
+            inherited: Vec::new(),
+            priority: Priority::default(),
         }
     }
 
@@ -177,6 +183,20 @@ impl Confined {
         self
     }
 
+    /// Lets it inherit a descriptor, by the number that it has here.
+    #[must_use]
+    pub fn inherit(mut self, descriptor: Arc<OwnedFd>) -> Self {
+        self.inherited.push(descriptor);
+        self
+    }
+
+    /// Has it stand behind others.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
     /// Starts it, confined as well as this machine can, in its own process group; both its outputs are one.
     ///
     /// # Errors
@@ -198,6 +218,7 @@ impl Confined {
         let mut command = if launches { launcher() } else { self.plain()? };
         let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
         command.env_clear().env("PATH", path).envs(self.env.iter().map(|(n, v)| (n, v))).process_group(0);
+        crate::sys::start_with(&mut command, self.inherited.clone(), self.priority);
         let outputs = connect(&mut command, apart)?;
         let spec = Spec { isolated: strength == Strength::Namespaces, ..self.spec.clone() };
         Running::start(&mut command, outputs, launches.then_some((&spec, self.input.as_slice())))

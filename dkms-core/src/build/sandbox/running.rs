@@ -12,6 +12,9 @@ use super::spec::Spec;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
+/// How long what is told to end has for it before it is killed.
+pub(super) const GRACE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+
 /// The commands that run now, by process group.
 static RUNNING: Mutex<BTreeMap<i32, Arc<Hold>>> = Mutex::new(BTreeMap::new());
 
@@ -121,6 +124,12 @@ impl Running {
             }
             drop(fds);
             self.read(&system, &mut take, 1)?;
+        }
+        // A launcher does so of its own accord.
+        if let (true, Hold::Group(group)) = (timed_out, &*self.hold) {
+            let _ = rustix::process::kill_process_group(*group, Signal::TERM);
+            // A signal that cuts it short leaves less time, no more.
+            let _ = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&GRACE));
         }
         self.hold.let_go();
         let status = self.child.wait().map_err(&system)?;

@@ -115,6 +115,9 @@ pub(super) fn tell(package: &PackageId, kernel: &KernelId, outcome: &Outcome, si
         Outcome::Broken { path } => {
             sink.warn(format!("broken, and passed over: its source {} is missing", path.display()));
         }
-        Outcome::Failed(Failed { why, .. }) => sink.warn(format!("not installed: {why}")),
+        Outcome::Failed(Failed { why, log, .. }) => {
+            let log = log.as_ref().map(|log| format!("; the whole log: {}", log.display())).unwrap_or_default();
+            sink.warn(format!("not installed: {why}{log}"));
+        }
     }
 }

@@ -147,6 +147,7 @@ fn what_is_told_says_which_package_it_is_about() {
     ];
     assert!(starts.len() == told.lines.len(), "{:#?}", told.lines);
     assert!(starts.iter().zip(&told.lines).all(|(start, line)| line.starts_with(start)), "{:#?}", told.lines);
+    assert!(told.lines.iter().any(|line| line.contains("; the whole log: /")), "{:#?}", told.lines);
     assert_eq!(told.about, "all");
 }
 

@@ -113,10 +113,8 @@ impl World {
             kernel: &self.kernel,
             recipe,
             modules_folder: self.modules_folder,
-            obsolete: None,
             symlink: self.symlink,
-            force: true,
-            force_version_override: false,
+            check_version: false,
             by_uid: 0,
             reason: "a test",
         }

@@ -58,27 +58,17 @@ fn a_destination_outside_the_kernel_is_refused(#[case] folder: &'static str) {
     same(&world.snapshot(), &before, "afterwards");
 }
 
-/// `(file that the package builds as 8139cp, kernel's own 8139cp is there)`, forced, refused as.
+/// `(file that the package builds as 8139cp, kernel's own 8139cp is there)`, checked, refused as.
 #[rstest]
-#[case::same("8139cp.ko", None, (false, false), Some(EntryState::KernelNewer))]
-#[case::kernel_has_a_version_and_ours_none("r8169.ko", None, (false, false), Some(EntryState::KernelNewer))]
-#[case::overridden("8139cp.ko", None, (false, true), None)]
-#[case::forced("r8169.ko", None, (true, false), None)]
-#[case::obsolete("8139too.ko", Some("6.1 has it"), (false, false), Some(EntryState::Dormant))]
-#[case::obsolete_overridden("8139too.ko", Some("6.1 has it"), (false, true), Some(EntryState::Dormant))]
-#[case::obsolete_forced("8139too.ko", Some("6.1 has it"), (true, false), None)]
-fn a_module_may_be_refused(
-    #[case] file: &str,
-    #[case] obsolete: Option<&str>,
-    #[case] (force, force_version_override): (bool, bool),
-    #[case] wanted: Option<EntryState>,
-) {
+#[case::same("8139cp.ko", true, Some(EntryState::KernelNewer))]
+#[case::kernel_has_a_version_and_ours_none("r8169.ko", true, Some(EntryState::KernelNewer))]
+#[case::overridden("8139cp.ko", false, None)]
+fn a_module_may_be_refused(#[case] file: &str, #[case] check_version: bool, #[case] wanted: Option<EntryState>) {
     let world = World::new();
     let package = world.built("1", &[("8139cp.ko", file)]);
     let recipe = world.recipe("1", &["8139cp"]);
-    let obsolete = obsolete.map(str::to_owned);
     let before = world.snapshot();
-    let target = Target { force, force_version_override, obsolete, ..world.target(&package, &recipe) };
+    let target = Target { check_version, ..world.target(&package, &recipe) };
     match (place(&target, &mut Vec::new()), wanted) {
         (Ok(placed), None) => assert_eq!(placed.files.len(), 1),
         (Err(Error::AllRefused { state, reasons, .. }), Some(wanted)) => {
@@ -94,7 +84,7 @@ fn one_refused_module_does_not_stop_the_other() {
     let world = World::new();
     let package = world.built("1", &[("8139cp.ko", "8139cp.ko"), ("r8169.ko", OURS)]);
     let recipe = world.recipe("1", &["8139cp", "r8169"]);
-    let target = Target { force: false, ..world.target(&package, &recipe) };
+    let target = Target { check_version: true, ..world.target(&package, &recipe) };
     let placed = place(&target, &mut Vec::new()).unwrap();
     assert_eq!(placed.files.iter().map(|f| f.module.as_str()).collect::<Vec<_>>(), ["r8169"]);
     assert_eq!(placed.refused.iter().map(|(m, _)| m.as_str()).collect::<Vec<_>>(), ["8139cp"]);
@@ -102,7 +92,7 @@ fn one_refused_module_does_not_stop_the_other() {
     commit(&world.layout, &package.name, &world.kernel).unwrap();
     let older = world.built("0", &[("r8169.ko", "r8169.ko")]);
     let recipe = world.recipe("0", &["r8169"]);
-    place(&Target { force: false, ..world.target(&older, &recipe) }, &mut Vec::new()).unwrap();
+    place(&Target { check_version: true, ..world.target(&older, &recipe) }, &mut Vec::new()).unwrap();
 }
 
 #[test]
@@ -130,7 +120,7 @@ fn what_classic_dkms_installed_does_not_refuse_its_successor(#[case] folder: Opt
     // Built anew; the installed file has the higher version, and is no longer what the tree has.
     world.built("1", &[("r8169.ko", "r8169.ko")]);
     let recipe = world.recipe("1", &["r8169"]);
-    let target = Target { force: false, ..world.target(&package, &recipe) };
+    let target = Target { check_version: true, ..world.target(&package, &recipe) };
     place(&target, &mut Vec::new()).unwrap();
     undo(&world.layout, &package.name, &world.kernel).unwrap();
     // And taken away as classic DKMS would, though its bytes are not known.
@@ -149,7 +139,7 @@ fn several_of_a_name_are_not_compared() {
     let package = world.built("1", &[("8139cp.ko", "r8169.ko")]);
     let recipe = world.recipe("1", &["8139cp"]);
     let mut events = Vec::new();
-    let target = Target { force: false, ..world.target(&package, &recipe) };
+    let target = Target { check_version: true, ..world.target(&package, &recipe) };
     let placed = place(&target, &mut events).unwrap();
     assert_eq!(placed.displaced, [world.layout.inside(&world.folder().join("extra/8139cp.ko"))]);
     assert!(matches!(events.as_slice(), [Event::Warning { text }] if text.contains("extra")), "{events:?}");
