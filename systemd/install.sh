@@ -211,8 +211,8 @@ warn_of_classic() {
     warn "the distribution's package $classic is installed too. Its files are left alone, so the command dkms and the kernels' hooks stay
   as that package has them. Both work on the same state in /var/lib/dkms, and nothing is lost; but both will build when a kernel comes.
   Either leave that to dkmsd: systemctl disable --now dkms.service; chmod -x /etc/kernel/postinst.d/dkms /etc/kernel/header_postinst.d/dkms
-  or have the whole of it here: remove the package $classic and run this again. Where driver packages need it, put an empty package in its
-  place first, one that says Provides: dkms (= 3.4.3) (Debian: see equivs-build(1))."
+  or have the whole of it here: put a package without files in its place, which driver packages take for it (README.md, In place of dkms,
+  shows how on Debian), and run this again."
 }
 
 # ---- building ----

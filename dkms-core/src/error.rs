@@ -67,14 +67,14 @@ pub enum Error {
     },
 
     /// The package is in the tree already.
-    #[error("{package} is in the tree already")]
+    #[error("{package} is in the tree already; build or install it, or forget it first: dkms remove {package} --all")]
     AlreadyAdded {
         /// The package.
         package: PackageId,
     },
 
     /// The package is not in the tree.
-    #[error("{package} is not in the tree; add it first (dkms add {package}), or see dkms status")]
+    #[error("{package} is not in the tree; dkms status lists what is, and dkms add {package} adds it")]
     NotAdded {
         /// The package.
         package: PackageId,
@@ -194,7 +194,7 @@ pub enum Error {
     },
 
     /// A package it depends on is not installed for the kernel.
-    #[error("{package} needs {} installed for {kernel} first", join(missing))]
+    #[error("{package} needs {} installed for {kernel} first; --force builds without", join(missing))]
     DependsMissing {
         /// The package.
         package: PackageId,
@@ -338,7 +338,7 @@ pub enum Error {
     },
 
     /// Modules that a build promised are missing from the tree.
-    #[error("{package} for {kernel}: {} is missing; build it again: dkmsctl rebuild {package} -k {}", file.display(), kernel.release)]
+    #[error("{package} for {kernel}: {} is missing; build it again: dkms build {package} -k {} --force", file.display(), kernel.release)]
     BuiltModuleMissing {
         /// The package.
         package: PackageId,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a word was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{value}' is not a {what}: {why}")]
+#[error("'{value}' is no valid {what}: {why}")]
 pub struct InvalidName {
     /// What it should have been, in the field's words.
     pub what: &'static str,

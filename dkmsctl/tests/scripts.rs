@@ -14,24 +14,40 @@ fn dkms(root: &Path, words: &[&str]) -> Output {
     command.output().unwrap()
 }
 
+/// A source with a POST_ADD of these lines, or none.
+fn source(root: &Path, version: &str, post_add: Option<&str>) {
+    let source = root.join(format!("src/a-{version}"));
+    fs::create_dir_all(&source).unwrap();
+    let directive = if post_add.is_some() { "POST_ADD=more.sh\n" } else { "" };
+    let conf = format!(
+        "PACKAGE_NAME=a\nPACKAGE_VERSION={version}\nBUILT_MODULE_NAME=a\nDEST_MODULE_LOCATION=/updates\n{directive}"
+    );
+    fs::write(source.join("dkms.conf"), conf).unwrap();
+    if let Some(lines) = post_add {
+        let script = source.join("more.sh");
+        fs::write(&script, format!("#!/bin/sh\n{lines}\n")).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn what_a_script_says_gives_the_terminal_no_orders() {
+    let root = tempfile::tempdir().unwrap();
+    source(root.path(), "1", Some("printf 'red \\033[31m and back\\r'"));
+    let added = dkms(root.path(), &["add", "a/1"]);
+    let said = String::from_utf8_lossy(&added.stdout);
+    assert!(said.contains("red  [31m and back"), "{said:?}");
+    assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+}
+
 /// POST_ADD runs while the package is locked; the lock is one a name, and another version has the same.
 #[test]
 fn a_script_that_calls_dkms_for_its_own_package_waits_for_nobody() {
     let root = tempfile::tempdir().unwrap();
-    for version in ["1", "2"] {
-        let source = root.path().join(format!("src/a-{version}"));
-        fs::create_dir_all(&source).unwrap();
-        let post_add = if version == "1" { "POST_ADD=more.sh\n" } else { "" };
-        let conf = format!(
-            "PACKAGE_NAME=a\nPACKAGE_VERSION={version}\nBUILT_MODULE_NAME=a\nDEST_MODULE_LOCATION=/updates\n{post_add}"
-        );
-        fs::write(source.join("dkms.conf"), conf).unwrap();
-    }
     let (tree, src) = (root.path().join("tree"), root.path().join("src"));
-    let script = src.join("a-1/more.sh");
     let call = format!("exec {DKMS} add a/2 --dkmstree {} --sourcetree {}", tree.display(), src.display());
-    fs::write(&script, format!("#!/bin/sh\n{call}\n")).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    source(root.path(), "1", Some(&call));
+    source(root.path(), "2", None);
     let added = dkms(root.path(), &["add", "a/1"]);
     assert_eq!(added.status.code(), Some(0), "{added:?}");
     let status = dkms(root.path(), &["status"]);

@@ -105,10 +105,7 @@ pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
     log::prune(&logs, LOGS_KEPT);
     sink.emit(Event::Log { path: log.path().to_owned() });
     if build.user.is_none() && rustix::process::geteuid().is_root() {
-        sink.warn(format!(
-            "{} is built as root: there is no user \"dkms\"; make one (systemd-sysusers)",
-            build.package
-        ));
+        sink.warn("it is built as root: there is no user \"dkms\"; make one (systemd-sysusers)".to_owned());
     }
     let patches = Some(build.layout.override_patches(&build.package.name)).filter(|folder| folder.is_dir());
     let workspace = Workspace::prepare(build.layout, build.package, build.source, patches.as_deref(), build.user)?;

@@ -44,7 +44,7 @@ impl Engine {
         if !source.exists() || order.force {
             copy_beside(folder, &source)?;
         } else {
-            sink.note(format!("{} is there already and is used as it is", source.display()));
+            sink.note(format!("{} is there already and is used as it is; --force replaces it", source.display()));
         }
         let done = self.enter(&package, &source, &loaded, order, sink)?;
         Ok((package, done))

@@ -167,12 +167,14 @@ impl Engine {
         Ok(self.jobserver.get_or_init(|| made))
     }
 
-    /// Whom dkmsd.toml or this machine has build a package; none for root.
+    /// Whom dkmsd.toml or this machine has build a package; none for whoever runs this: root, or somebody in a tree of
+    /// their own, who cannot become another.
     fn builder(&self, package: &PackageId) -> Result<Option<User>> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
         let set = self.settings.package(&package.name).user;
         match set.as_deref() {
-            // Who is not root builds as no one else.
-            _ if !rustix::process::geteuid().is_root() => Ok(None),
             None => Ok(self.user.clone()),
             Some("root") => Ok(None),
             Some(name) => users::named(&self.layout, name).map(Some).ok_or_else(|| Error::BadSettings {

@@ -62,7 +62,8 @@ pub(crate) fn build(machine: &Machine, args: &Args, terminal: &mut Terminal) -> 
     let package = added(machine, args, terminal)?;
     each(&machine.kernels(args)?, terminal, |kernel, terminal| {
         terminal.subject(format!("{package}, {}", shown(kernel)));
-        let done = machine.engine.build(&package, kernel, &machine.order, terminal)?;
+        let built = machine.engine.build(&package, kernel, &machine.order, terminal);
+        let done = built.map_err(|error| of_package(&package, error))?;
         say(&done, &format!("{package}: built for {}", shown(kernel)), terminal);
         Ok(())
     })
@@ -92,7 +93,7 @@ pub(crate) fn install_on(
     kernel: &KernelId,
     terminal: &mut Terminal,
 ) -> Result<bool, Failure> {
-    let done = engine.install(package, kernel, order, terminal)?;
+    let done = engine.install(package, kernel, order, terminal).map_err(|error| of_package(package, error))?;
     let mut reports = Vec::new();
     if done == Done::Placed {
         let mut batch = vec![package.clone()];
@@ -193,6 +194,17 @@ pub(crate) fn generate_mok(machine: &Machine, args: &Args, terminal: &mut Termin
         }
     }
     Ok(())
+}
+
+/// Names the package where the error is about the kernel or a file alone.
+fn of_package(package: &PackageId, error: Error) -> Failure {
+    let failure = Failure::from(error);
+    let message = if failure.message.contains(&package.to_string()) {
+        failure.message
+    } else {
+        format!("{package}: {}", failure.message)
+    };
+    Failure { message, ..failure }
 }
 
 /// The kernels of an action that takes away: those named, or with `--all` every one that something is built for. The

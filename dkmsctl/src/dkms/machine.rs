@@ -12,6 +12,7 @@ use dkms_core::tree;
 
 use super::args::{Action, Args};
 use super::failure::Failure;
+use super::terminal::Terminal;
 
 /// The machine, as this call sees it.
 pub(crate) struct Machine {
@@ -25,13 +26,24 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Reads the settings, changed by what the command line says.
-    pub(crate) fn open(args: &Args, action: Action) -> Result<Self, Failure> {
+    pub(crate) fn open(args: &Args, action: Action, terminal: &mut Terminal) -> Result<Self, Failure> {
         needs_root(args, action)?;
         if let Some(root) = &args.root {
             other_root::enter(root)?;
         }
         let elsewhere = args.root.is_some();
         let settings = settings(args, Path::new("/"))?;
+        if settings.verbose {
+            terminal.verbose();
+        }
+        for (file, whose) in [
+            (args.kernel_config.as_deref(), "--config"),
+            (settings.build_environment.as_deref(), "framework.conf: build_environment"),
+        ] {
+            if let Some(file) = file.filter(|file| !file.is_file()) {
+                terminal.warning(&format!("{whose}: there is no file {}; it goes on without", file.display()));
+            }
+        }
         let adjustments = Adjustments {
             directives: args.directives.clone(),
             conf: args.conf.clone(),

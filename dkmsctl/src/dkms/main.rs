@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         Err(failure) => return end(&mut Terminal::new(false, false), Err(failure)),
     };
     trace(&args);
-    let mut terminal = Terminal::new(args.quiet, args.verbose);
+    let mut terminal = Terminal::new(args.quiet, args.verbose || args.debug);
     let result = run(&args, &mut terminal);
     end(&mut terminal, result)
 }
@@ -90,9 +90,8 @@ fn trace(args: &Args) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
-        .without_time()
         .with_ansi(io::stderr().is_terminal())
-        .with_target(args.debug)
+        .event_format(terminal::Plain)
         .init();
 }
 
@@ -138,7 +137,7 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     if action == Action::Status {
         return status::run(args, terminal);
     }
-    let machine = Machine::open(args, action)?;
+    let machine = Machine::open(args, action, terminal)?;
     terminal.verbose |= machine.verbose;
     match action {
         Action::Status => Ok(()),

@@ -76,7 +76,7 @@ fn ended(report: &Report, code: i32) -> Result<(), Failure> {
         return Ok(());
     }
     let failed: Vec<String> = report.failed().map(|(package, _)| package.to_string()).collect();
-    let message = format!("{}: not installed: {}; why stands above", report.kernel.release, failed.join(", "));
+    let message = format!("{}: not installed: {}; the reasons stand above", report.kernel.release, failed.join(", "));
     Err(Failure::new(u8::try_from(code).unwrap_or(1), message))
 }
 

@@ -60,6 +60,9 @@ impl State {
 /// Prints what is in the tree; whatever is wrong with it is told and changes no exit code.
 pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     let root = args.root.as_deref().unwrap_or(Path::new("/"));
+    if !root.is_dir() {
+        terminal.warning(&format!("--root {}: there is no such folder", root.display()));
+    }
     let layout = match machine::settings(args, root) {
         Ok(settings) => settings.layout(),
         Err(failure) => {

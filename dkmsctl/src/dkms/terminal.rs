@@ -1,10 +1,15 @@
 //! What is said while it works: results on standard output, trouble on standard error; on a terminal, one line that
 //! shows how far a build is.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use dkms_core::event::{Event, Phase, Sink};
 use dkms_core::model::{KernelId, PackageId};
+use tracing::Subscriber;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use super::failure::Failure;
 
@@ -29,6 +34,11 @@ impl Terminal {
         Self { quiet, verbose, drawable, drawn: false, topic: String::new(), phase: None, percent: None }
     }
 
+    /// framework.conf asks for more to be said.
+    pub(crate) fn verbose(&mut self) {
+        self.verbose = true;
+    }
+
     /// What the next events are about.
     pub(crate) fn subject(&mut self, subject: String) {
         (self.topic, self.phase, self.percent) = (subject, None, None);
@@ -38,7 +48,7 @@ impl Terminal {
     pub(crate) fn line(&mut self, text: &str) {
         if !self.quiet {
             self.wipe();
-            let _ = writeln!(io::stdout(), "{text}");
+            let _ = writeln!(io::stdout(), "{}", tame(text));
         }
     }
 
@@ -57,7 +67,7 @@ impl Terminal {
     fn error(&mut self, text: &str) {
         if !self.quiet {
             self.wipe();
-            let _ = writeln!(io::stderr(), "dkms: {text}");
+            let _ = writeln!(io::stderr(), "dkms: {}", tame(text));
         }
     }
 
@@ -95,7 +105,7 @@ impl Sink for Terminal {
                 if self.drawable {
                     self.draw();
                 } else if matches!(phase, Phase::Building) || self.verbose {
-                    self.line(&format!("{}: {}", self.topic, phase.as_str()));
+                    self.line(&about(&self.topic, phase.as_str()));
                 }
             }
             Event::Progress { done } if self.drawable => {
@@ -106,11 +116,9 @@ impl Sink for Terminal {
                     self.draw();
                 }
             }
-            Event::Log { path } if self.verbose => self.line(&format!("{}: log {}", self.topic, path.display())),
-            Event::Note { text } | Event::Waiting { why: Some(text) } => {
-                self.line(&format!("{}: {text}", self.topic));
-            }
-            Event::Warning { text } => self.warning(&format!("{}: {text}", self.topic)),
+            Event::Log { path } if self.verbose => self.line(&about(&self.topic, &format!("log {}", path.display()))),
+            Event::Note { text } | Event::Waiting { why: Some(text) } => self.line(&about(&self.topic, &text)),
+            Event::Warning { text } => self.warning(&about(&self.topic, &text)),
             Event::Phase { .. }
             | Event::Progress { .. }
             | Event::Log { .. }
@@ -120,7 +128,58 @@ impl Sink for Terminal {
     }
 }
 
+/// Text without what a terminal would obey: a driver's build and scripts decide what is told of them.
+fn tame(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', " ")
+}
+
+/// What the engine says beside its events, in the form of all else that is said.
+pub(crate) struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> fmt::Result {
+        let grave = *event.metadata().level() <= tracing::Level::WARN;
+        write!(writer, "dkms: {}", if grave { "warning: " } else { "" })?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+/// What is said, and of what; a text that begins with its own topic needs no other.
+fn about(topic: &str, text: &str) -> String {
+    let package = topic.split(", ").next().unwrap_or_default();
+    match text.strip_prefix(package) {
+        _ if topic.is_empty() => text.to_owned(),
+        Some(rest) if rest.starts_with([' ', ':', ',']) => text.to_owned(),
+        _ => format!("{topic}: {text}"),
+    }
+}
+
 /// A kernel as people read it.
 pub(crate) fn shown(kernel: &KernelId) -> String {
     format!("{} ({})", kernel.release, kernel.arch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("a/1, 6.1 (x86_64)", "its script failed", "a/1, 6.1 (x86_64): its script failed")]
+    #[case("a/1", "a/1 is not built for 6.1", "a/1 is not built for 6.1")]
+    #[case("a/1", "a/10 is another", "a/1: a/10 is another")]
+    #[case("", "kernel 6.1: depmod has run", "kernel 6.1: depmod has run")]
+    fn each_line_says_once_what_it_is_about(#[case] topic: &str, #[case] text: &str, #[case] wanted: &str) {
+        assert_eq!(about(topic, text), wanted);
+    }
 }
