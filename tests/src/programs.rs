@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use crate::checkout;
 
-/// The folder that holds `dkmsd`, `dkmsctl` and `dkms`: `DKMSD_BIN_DIR`, else what cargo builds now.
+/// The folder that holds `dkmsd`, `dkmsctl` and `dkms`: `DKMSD_BIN_DIR`, else what cargo builds now, for a benchmark as
+/// they are released.
 ///
 /// # Panics
 /// When they do not build.
@@ -17,8 +18,9 @@ pub fn folder() -> &'static Path {
 }
 
 fn build() -> PathBuf {
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--quiet", "-p", "dkmsd", "-p", "dkmsctl"])
+        .args(["build", "--locked", "--quiet", "-p", "dkmsd", "-p", "dkmsctl", "--profile", profile])
         .current_dir(checkout())
         .status()
         .expect("cargo runs");
@@ -26,5 +28,5 @@ fn build() -> PathBuf {
     // The test itself is <target>/<profile>/deps/<name>.
     let test = std::env::current_exe().expect("a program knows where it lies");
     let target = test.ancestors().nth(3).expect("tests lie in a target folder");
-    target.join("debug")
+    target.join(if profile == "dev" { "debug" } else { profile })
 }
