@@ -2,7 +2,7 @@
 //! one run.
 //!
 //! ```text
-//! cargo bench -p dkmsd-tests --bench builds [-- [--rounds N] [--skip scale|idle]… [PACKAGE…]]
+//! cargo bench -p dkmsd-tests --bench builds [-- [--rounds N] [--skip machines|idle|scale]… [PACKAGE…]]
 //! ```
 //!
 //! Two throw-away machines stand side by side, one with Debian's `dkms`, one with the programs under test, each with the
@@ -71,31 +71,39 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut table = Table::default();
 
-    let rig = Rig::new(&wanted.packages, cores);
-    say(start, &format!("two machines stand, kernel {}", rig.kernel()));
-    let builds = builds(&rig, wanted.rounds, start);
-    builds.tell(&mut table, cores);
-    quick(&rig, &mut table);
-    say(start, "quick commands are measured");
-    cache(&rig, &builds, &mut table);
-    if wanted.wants("idle") {
-        idle::measure(&rig, &mut table);
-        say(start, "the idle daemon is measured");
+    let mut about = Vec::new();
+    if wanted.wants("machines") {
+        about = in_machines(&wanted, cores, start, &mut table);
     }
-    let names: Vec<_> = wanted.packages.iter().map(|package| package.name()).collect();
-    let (kernel, peer) = (rig.kernel().to_owned(), rig.peer_version());
-    drop(rig);
     if wanted.wants("scale") {
         scale::measure(&mut table);
         say(start, "the large tree is measured");
     }
 
-    println!();
-    println!("{} × {}; load {load_before} before, {} after", cores, processor(), load());
-    println!("kernel {kernel}; Debian's dkms {peer}; {} packages: {}", names.len(), names.join(", "));
-    println!("autoinstall: median of {}; the whole took {:.0?}", wanted.rounds, start.elapsed());
-    println!("\n{table}");
-    println!("\nBare make, median of {}:\n\n{}", wanted.rounds, builds.bare_table());
+    println!("\n{cores} × {}; load {load_before} before, {} after; {:.0?}", processor(), load(), start.elapsed());
+    println!("{}\n\n{table}", about.join("\n"));
+}
+
+/// Everything that needs the two machines; gives what is to be known about it.
+fn in_machines(wanted: &Wanted, cores: usize, start: Instant, table: &mut Table) -> Vec<String> {
+    let rig = Rig::new(&wanted.packages, cores);
+    say(start, &format!("two machines stand, kernel {}", rig.kernel()));
+    let builds = builds(&rig, wanted.rounds, start);
+    builds.tell(table, cores);
+    quick(&rig, table);
+    say(start, "quick commands are measured");
+    cache(&rig, &builds, table);
+    if wanted.wants("idle") {
+        idle::measure(&rig, table);
+        say(start, "the idle daemon is measured");
+    }
+    let names: Vec<_> = wanted.packages.iter().map(|package| package.name()).collect();
+    let peer = rig.peer_version();
+    vec![
+        format!("kernel {}; Debian's dkms {peer}; {} packages: {}", rig.kernel(), names.len(), names.join(", ")),
+        format!("autoinstall and bare make: median of {}. Bare make, one package after the other:", wanted.rounds),
+        format!("\n{}", builds.bare_table()),
+    ]
 }
 
 /// What the rounds of building came to.
@@ -138,7 +146,13 @@ impl Builds {
         let bare_cpu = median(self.bare.iter().map(|round| round.iter().map(|bare| bare.run.cpu).sum()).collect());
         let (peer, ours, daemon) = (wall(&self.peer), wall(&self.ours), wall(&self.daemon));
         table.ratio("autoinstall on a new kernel: `dkms autoinstall`", peer, ours, seconds, "1.35 times");
-        table.ratio("the same: the daemon, from the kernel's hook until it returns", peer, daemon, seconds, "1.35 times");
+        table.ratio(
+            "the same: the daemon, from the kernel's hook until it returns",
+            peer,
+            daemon,
+            seconds,
+            "1.35 times",
+        );
         let above = |what: &str, time: Duration, table: &mut Table| {
             let far = (time.as_secs_f64() / bound.as_secs_f64() - 1.0) * 100.0;
             let against = format!("bound {}", seconds(bound));
