@@ -35,7 +35,7 @@ pub(super) struct Staged {
 impl Staged {
     /// With nothing in it yet.
     pub(super) fn empty(build: &Build<'_>) -> Result<Self> {
-        Ok(Self { folder: new_folder(build)?, modules: Vec::new() })
+        Ok(Self { folder: new_folder(build)?, modules: Vec::new(), unsigned: None })
     }
 
     pub(super) fn folder(&self) -> &Path {

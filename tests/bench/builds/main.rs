@@ -207,7 +207,7 @@ fn quick(rig: &Rig, table: &mut Table) {
 
 fn cache(rig: &Rig, builds: &Builds, table: &mut Table) {
     let what = "reinstall from the cache against building";
-    let Some(runs) = rig.from_cache() else {
+    let Some(runs) = rig.again_from_cache() else {
         return table.row(what, "", "not there: no build is kept", "", "no compiler");
     };
     let build = median(builds.ours.iter().map(|run| run.wall).collect());

@@ -150,7 +150,7 @@ impl Rig {
     }
 
     /// The same kernel installed again with everything as it was; none where no build is kept.
-    pub(crate) fn from_cache(&self) -> Option<Vec<Run>> {
+    pub(crate) fn again_from_cache(&self) -> Option<Vec<Run>> {
         if self.ours.try_sh(&format!("ls -A {CACHE}/* | grep -q .")).code != 0 {
             return None;
         }

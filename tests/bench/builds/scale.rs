@@ -116,6 +116,8 @@ BUILT_MODULE_NAME[0]={module}\nDEST_MODULE_LOCATION[0]=/updates/dkms\nAUTOINSTAL
                 let built = BuiltRecord {
                     at: 0,
                     seconds: 1.0,
+                    why: "add".into(),
+                    from_cache: false,
                     fingerprint: inputs.to_string(),
                     source_stamp: String::new(),
                     modules: vec![BuiltModule { file_name: file.clone(), sha256: DIGEST.to_owned() }],
