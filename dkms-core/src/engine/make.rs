@@ -16,6 +16,7 @@ use crate::host::headers::{HeaderState, Headers};
 use crate::host::users::{self, User};
 use crate::model::{KernelId, PackageId};
 use crate::observe;
+use crate::settings::Priority;
 use crate::tree::{self, Manifest};
 
 impl Engine {
@@ -107,7 +108,7 @@ impl Engine {
             return Ok(Done::Unchanged(why));
         }
         let dependencies = if order.force { Vec::new() } else { self.dependencies_now(&recipe, kernel) };
-        let ended = self.run_build(package, kernel, &recipe, &source, &headers, &inputs, sink);
+        let ended = self.run_build(package, kernel, &recipe, &source, &headers, &inputs, order, sink);
         // A package whose POST_BUILD failed is built all the same.
         if matches!(ended, Ok(()) | Err(Error::Script { directive: "POST_BUILD", .. })) {
             self.record_dependencies(package, kernel, &dependencies)?;
@@ -124,6 +125,7 @@ impl Engine {
         source: &Path,
         headers: &Headers,
         inputs: &Fingerprint,
+        order: &Order,
         sink: &mut dyn Sink,
     ) -> Result<()> {
         // Without namespaces, all builds of a package have the one classic folder.
@@ -138,7 +140,7 @@ impl Engine {
         let cpus = u32::try_from(jobserver::cpus()).unwrap_or(u32::MAX);
         let limit = self.settings.package(&package.name).timeout.unwrap_or(self.settings.daemon.build_timeout);
         let user = self.builder(package)?;
-        let order = Build {
+        let build = Build {
             layout: &self.layout,
             settings: &self.settings,
             distro: self.observer.distro(),
@@ -148,13 +150,15 @@ impl Engine {
             source,
             headers,
             user: user.as_ref(),
+            // Somebody waits for what was asked for.
+            priority: if order.by_hand { Priority::default() } else { self.settings.daemon.priority },
             jobserver: self.jobserver()?,
             jobs: self.settings.parallel_jobs.unwrap_or(cpus),
             limit,
             inputs,
             make_keys: !self.in_chroot,
         };
-        build::run(&order, sink)
+        build::run(&build, sink)
     }
 
     /// Made when the first build needs it.

@@ -12,6 +12,7 @@ mod finishing;
 mod installing;
 mod interleaving;
 mod removing;
+mod sharing;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -22,7 +22,7 @@ pub struct DaemonSettings {
     pub package_manager_wait: Duration,
     /// `build_timeout_minutes`: how long one build may take.
     pub build_timeout: Duration,
-    /// `nice` and `io_priority`: how builds stand behind what people do with the machine.
+    /// `nice` and `io_priority`: how builds that nobody asked for stand behind what people do with the machine.
     pub priority: Priority,
 }
 
