@@ -110,7 +110,7 @@ fn a_running_job_is_shown_canceled_and_not_begun_again(machine: &Machine, kernel
     let manager = machine.properties("/org/dkmsd1", "org.dkmsd1.Manager");
     let processors: u64 = machine.sh("nproc").parse().unwrap();
     assert_eq!((&manager["NJobs"]["data"], &manager["State"]["data"]), (&json!(1), &json!("building")), "{manager}");
-    assert_eq!(manager["MaxJobs"]["data"], json!(processors));
+    assert_eq!(manager["MaxJobs"]["data"], json!(2 * processors));
     assert_eq!(manager["RunningKernel"]["data"], json!(machine.sh("uname -r")));
     let watching = manager["Watching"]["data"].as_array().unwrap();
     assert!(watching.contains(&json!("/usr/src")), "{manager}");

