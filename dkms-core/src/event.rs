@@ -95,11 +95,15 @@ pub fn from_cache(built_at: u64) -> String {
 
 /// Takes the events of a running verb.
 pub trait Sink {
-    /// Called in order, from the thread that runs the verb.
+    /// Called in order, from the thread that called the verb.
     fn emit(&mut self, event: Event);
 
-    /// What the next events are about, where a verb goes through many packages: one of them, or all on the kernel.
+    /// What the next events are about, where a verb goes through many packages: one of them, or all on the kernel. They
+    /// may take turns.
     fn about(&mut self, _package: Option<&PackageId>, _kernel: &KernelId) {}
+
+    /// What the last events were about is over: several packages may be under way at once.
+    fn ended(&mut self) {}
 
     /// Shorthand for a phase.
     fn phase(&mut self, phase: Phase) {

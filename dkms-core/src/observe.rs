@@ -26,7 +26,7 @@ use crate::host::secure_boot::SecureBoot;
 use crate::install::forced::Forced;
 use crate::layout::Layout;
 use crate::model::{Arch, KernelId, KernelRelease, PackageId, PackageName, PackageVersion};
-use crate::plan::{HeaderView, KernelPresence, KernelView, Plan, SourceView, World};
+use crate::plan::{HeaderView, KernelPresence, KernelView, Plan, SourceView, Verb, World};
 use crate::settings::Settings;
 use crate::tree::{self, Failure, Holds, Manifest, SourceState, TreeEntry, TreePackage};
 use packages::Gathering;
@@ -44,6 +44,8 @@ pub struct Look {
     pub watch: BTreeSet<(PathBuf, bool)>,
     /// The running kernel.
     pub running: KernelRelease,
+    /// How long each package that is to be built will take, roughly.
+    pub expected: BTreeMap<PackageId, Duration>,
     /// Why no kernel is called gone, when something is wrong with the install tree.
     pub unsound: Option<String>,
     /// Held packages of which neither the source nor the tree's entry is left: the hold has nothing to hold any more, and
@@ -187,11 +189,25 @@ impl Observer {
         };
         let watch = self.watch(&world, &packages);
         let plan = crate::plan::plan(&world);
+        let expected = self.expected(&plan, &packages);
         let unsound = unsound.map(|why| why.to_string());
         let boot = SecureBoot::read(&self.layout);
         let enforcing = self.enforcing(&boot, &packages);
         let running = self.running.clone();
-        Ok(Look { world, plan, look_again, watch, running, unsound, ended_holds, boot, enforcing })
+        Ok(Look { world, plan, look_again, watch, running, expected, unsound, ended_holds, boot, enforcing })
+    }
+
+    fn expected(&self, plan: &Plan, packages: &[TreePackage]) -> BTreeMap<PackageId, Duration> {
+        let mut expected = BTreeMap::new();
+        for action in plan.actions.iter().filter(|action| matches!(action.verb, Verb::Install(_))) {
+            if !expected.contains_key(&action.package) {
+                let source = self.layout.source_link(&action.package);
+                let source = if source.exists() { source } else { self.layout.source(&action.package) };
+                let time = crate::build::expected::expected(&action.package, packages, Some(&source));
+                expected.insert(action.package.clone(), time);
+            }
+        }
+        expected
     }
 
     /// The kernels that something is installed on and that take signed modules only.

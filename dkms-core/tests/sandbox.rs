@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dkms_core::build::jobserver::JobServer;
 use dkms_core::build::sandbox::{self, Confined, Ended, Strength};
 use dkms_core::build::workspace::Workspace;
 use dkms_core::conf::{ConfFile, EvalInput, Evaluator};
@@ -38,6 +39,8 @@ fn main() {
         run("nothing_of_it_is_left", nothing_of_it_is_left);
         run("its_own_code_and_output_arrive", its_own_code_and_output_arrive);
         run("nothing_outlives_this_program", nothing_outlives_this_program);
+        run("past_its_time_it_is_asked_first", past_its_time_it_is_asked_first);
+        run("make_takes_part_from_inside", make_takes_part_from_inside);
         return;
     }
     if std::env::args().nth(1).as_deref() == Some(KILLED) {
@@ -58,6 +61,8 @@ fn main() {
     for (name, test) in [
         ("its_own_code_and_output_arrive", its_own_code_and_output_arrive as fn()),
         ("nothing_of_it_is_left", nothing_of_it_is_left),
+        ("past_its_time_it_is_asked_first", past_its_time_it_is_asked_first),
+        ("make_takes_part_from_inside", make_takes_part_from_inside),
         ("the_network_is_refused", the_network_is_refused),
         ("the_system_is_read_only_for_root_too", the_system_is_read_only_for_root_too),
         ("root_has_no_capabilities_that_count", root_has_no_capabilities_that_count),
@@ -143,6 +148,48 @@ fn its_own_code_and_output_arrive() {
     assert_eq!(told(&sh("kill -9 $$")).0, Ended::Code(137));
     let large = format!(": {}; echo done", "x".repeat(120_000));
     assert_eq!(says(&sh(&large)), "done\n");
+}
+
+/// What heeds it has a moment; what does not is killed.
+fn past_its_time_it_is_asked_first() {
+    let late = |script: &str| {
+        let (mut said, begun) = (Vec::new(), Instant::now());
+        let running = sh(script).spawn().unwrap();
+        let ended = running
+            .follow(
+                Some(Instant::now() + Duration::from_millis(500)),
+                |error| error,
+                |_, bytes| {
+                    said.extend_from_slice(bytes);
+                    Ok(())
+                },
+            )
+            .unwrap();
+        assert_eq!(ended, Ended::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        String::from_utf8(said).unwrap()
+    };
+    // The shell says what became of what it ran.
+    let heeded = late("trap 'echo heeded; exit 143' TERM; sleep 1000");
+    assert!(heeded.ends_with("heeded\n"), "{heeded}");
+    assert_eq!(late("trap '' TERM; sleep 1000"), "");
+}
+
+/// As another user, without a sight of /run, and gives back what it took.
+fn make_takes_part_from_inside() {
+    let root = tempfile::tempdir().unwrap();
+    let layout = Layout::under(root.path());
+    fs::create_dir_all(layout.run_dir()).unwrap();
+    let server = JobServer::shared(&layout, 2).unwrap();
+    let (held, slot) = (server.hold().unwrap(), server.enter(1, &mut || {}).unwrap());
+    let jobs = slot.share().unwrap();
+    let meet =
+        "mkfifo a b && printf 'all: x y\\nx:\\n\\t@echo >a; read n <b\\ny:\\n\\t@read n <a; echo >b\\n' | make -f -";
+    let root = rustix::process::geteuid().is_root();
+    let user = nobody();
+    let confined = sh(&format!("cd $(mktemp -d) && {meet}")).env("MAKEFLAGS", jobs.flags()).user(root.then_some(&user));
+    says(&jobs.descriptors().fold(confined, Confined::inherit));
+    assert_eq!(rustix::io::ioctl_fionread(&held).unwrap(), 1);
 }
 
 /// A process that left the command's session and lets go of its output.

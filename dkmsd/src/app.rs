@@ -1,12 +1,15 @@
 //! Puts the daemon together, and takes it apart again.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use dkms_core::build::jobserver::{self, JobServer};
 use dkms_core::engine::Engine;
 use dkms_core::event::{Event, Sink};
 use dkms_core::host::chroot;
+use dkms_core::layout::Layout;
 use dkms_core::observe::Observer;
 use dkms_core::settings::Settings;
 use sd_notify::NotifyState;
@@ -35,7 +38,7 @@ pub async fn run(root: PathBuf) -> anyhow::Result<()> {
     let settings = read_settings(&root).await?;
     let layout = settings.layout();
     let in_chroot = chroot::in_chroot().unwrap_or(true);
-    for folder in [layout.dkms_tree(), layout.state_dir()] {
+    for folder in [layout.dkms_tree(), layout.state_dir(), layout.run_dir()] {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     recover(settings.clone(), in_chroot).await;
@@ -49,8 +52,9 @@ pub async fn run(root: PathBuf) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let args = worker_args(&root, in_chroot);
     let max_jobs = settings.daemon.max_jobs as usize;
+    let (jobserver, _held) = jobserver(&layout);
     let (coordinator, shared, notices) =
-        Coordinator::new(max_jobs, &layout, ask.clone(), |commands| Workers::new(program, args, commands));
+        Coordinator::new(max_jobs, jobserver, &layout, ask.clone(), |commands| Workers::new(program, args, commands));
     let (stop, stopped) = watch::channel(false);
     let coordinator = tokio::spawn(coordinator.run(stopped));
     let timing =
@@ -118,6 +122,23 @@ pub async fn run(root: PathBuf) -> anyhow::Result<()> {
     coordinator.await.context("the coordinator broke off")?;
     remove_socket(&layout.private_socket());
     Ok(())
+}
+
+/// The budget of compilers, and what keeps its tokens there while nobody builds. Workers have one each where it cannot be
+/// had.
+fn jobserver(layout: &Layout) -> (Option<JobServer>, Option<File>) {
+    let server = JobServer::shared(layout, jobserver::cpus()).and_then(|server| {
+        let held = server.hold()?;
+        server.top_up()?;
+        Ok((server, held))
+    });
+    match server {
+        Ok((server, held)) => (Some(server), Some(held)),
+        Err(error) => {
+            warn!("{}: {error}; builds do not know of each other's compilers", layout.jobserver().display());
+            (None, None)
+        }
+    }
 }
 
 async fn read_settings(root: &Path) -> anyhow::Result<Settings> {

@@ -70,9 +70,9 @@ fn builds_that_were_cut_off_end_installed_and_leave_nothing_behind() {
         machine.drop_slow(package);
     }
     // A CPU each; the others wait for theirs.
-    let processors: usize = machine.sh("nproc").parse().unwrap();
-    let at_once = processors.min(PACKAGES.len());
-    assert_eq!(gate.arrivals(at_once).len(), at_once);
+    let processors: usize = machine.sh("nproc").parse().expect("a number");
+    let at_work = gate.arrivals(processors.min(PACKAGES.len()));
+    assert!(at_work.iter().all(|package| PACKAGES.contains(&package.as_str())), "{at_work:?}");
     // From here on a build goes straight through; those that run keep waiting on what they have open.
     gate.take_away();
     kill(&machine, DAEMON);

@@ -4,6 +4,7 @@
 //! * [`sandbox`], [`commands`]: runs the package's code apart from the system.
 //! * [`toolchain`], [`make_line`]: with which compiler, by which command.
 //! * [`jobserver`]: how many compilers at once, of all builds together.
+//! * [`expected`]: which of them takes longest.
 //! * [`log`], [`first_error`]: what was said, and which line of it matters.
 //! * `collect`: what came out, checked and staged.
 //! * `post_build`: POST_BUILD, which may change the result.
@@ -13,6 +14,7 @@ pub(crate) mod cached;
 mod collect;
 pub mod commands;
 mod copy;
+pub mod expected;
 pub mod first_error;
 pub mod jobserver;
 pub mod log;
@@ -39,7 +41,7 @@ use crate::host::headers::Headers;
 use crate::host::users::User;
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId};
-use crate::settings::Settings;
+use crate::settings::{Priority, Settings};
 use crate::tree::{BuiltRecord, Manifest};
 
 use commands::{Progress, Surroundings, quote};
@@ -74,6 +76,8 @@ pub struct Build<'a> {
     pub headers: &'a Headers,
     /// As whom.
     pub user: Option<&'a User>,
+    /// How it stands behind what people do with the machine.
+    pub priority: Priority,
     /// The machine's budget of compilers.
     pub jobserver: &'a JobServer,
     /// Of which it takes no more than so many; 0 for no limit.
@@ -159,7 +163,7 @@ fn in_workspace(build: &Build<'_>, workspace: &Workspace, log: &mut BuildLog, si
         more: &build.settings.package(&build.package.name),
         slot: Some(&slot),
         make_jobs: None,
-        priority: build.settings.daemon.priority,
+        priority: build.priority,
         limit: build.limit,
         deadline: started + build.limit,
     };

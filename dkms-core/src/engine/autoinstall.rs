@@ -3,25 +3,30 @@
 //!
 //! * [`order`]: what is to be done with each package. Pure.
 //! * [`turns`]: which steps may run now. Pure.
+//! * [`threads`]: runs those at once.
 //! * [`report`]: what became of each.
 
 pub mod order;
 mod report;
+mod threads;
 mod turns;
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 pub use report::{Failed, Outcome, PackageReport, Report};
 pub use turns::Turns;
 
 use self::order::{Conf, DEPENDS, Step, Task, Version};
+use self::threads::{Told, What};
 use super::{Done, Engine, Order, needs_root};
 use crate::conf::Recipe;
 use crate::error::{Error, Result};
 use crate::event::Sink;
 use crate::host::headers::HeaderState;
 use crate::install;
-use crate::model::{KernelId, PackageId};
+use crate::model::{KernelId, ModuleName, PackageId};
 use crate::tree::{self, Holds, SourceState, TreePackage};
 
 /// The code of what is rightly not built.
@@ -49,7 +54,7 @@ impl Engine {
         self.run_steps(&steps, kernel, order, sink)
     }
 
-    /// Runs steps, one after the other, then one depmod for all that was placed. Says what each event is about.
+    /// Runs steps, all that are ready at once, then one depmod for all that was placed. Says what each event is about.
     pub(super) fn run_steps(
         &self,
         steps: &[Step],
@@ -64,43 +69,61 @@ impl Engine {
             }
         }
         let mut turns = Turns::new(steps);
+        turns.keep_order(&steps.iter().map(|step| self.modules(step, kernel)).collect::<Vec<_>>());
         let (mut placed, mut canceled) = (Vec::new(), None);
-        let mut ready: std::collections::VecDeque<usize> = turns.ready().into();
-        while let Some(place) = ready.pop_front() {
-            let Some(Step { package, .. }) = steps.get(place) else { continue };
-            sink.about(Some(package), kernel);
-            let outcome = match self.install_unless_removed(package, kernel, order, sink) {
-                Ok(None) => Outcome::Skipped { why: "it was removed meanwhile".into() },
-                Ok(Some(Done::Unchanged(_))) => Outcome::Already,
-                Ok(Some(Done::Changed | Done::Placed)) => {
+        let packages = tree::scan(&self.layout)?;
+        let times: Vec<Duration> = steps.iter().map(|step| self.expected(step, &packages)).collect();
+        let mut about = None;
+        let stop = AtomicBool::new(false);
+        threads::run(
+            turns.ready(),
+            |place| times.get(place).copied().unwrap_or_default(),
+            |place, sink| match steps.get(place) {
+                _ if stop.load(Ordering::Relaxed) => Err(Error::Canceled),
+                Some(step) => self.install_unless_removed(&step.package, kernel, order, sink),
+                None => Ok(None),
+            },
+            |Told { place, what }| {
+                let Some(Step { package, .. }) = steps.get(place) else { return Vec::new() };
+                let result = match what {
+                    What::Event(event) => {
+                        if about != Some(place) {
+                            sink.about(Some(package), kernel);
+                            about = Some(place);
+                        }
+                        sink.emit(event);
+                        return Vec::new();
+                    }
+                    What::Ended(Some(Err(error @ Error::Canceled))) => {
+                        stop.store(true, Ordering::Relaxed);
+                        canceled = Some(error);
+                        return Vec::new();
+                    }
+                    What::Ended(None) => return Vec::new(),
+                    What::Ended(Some(result)) => result,
+                };
+                about = None;
+                let outcome = outcome(result);
+                if outcome == Outcome::Installed {
                     placed.push(place);
-                    Outcome::Installed
                 }
-                Err(error @ Error::Canceled) => {
-                    canceled = Some(error);
-                    break;
+                report::tell(package, kernel, &outcome, sink);
+                sink.ended();
+                if matches!(outcome, Outcome::Failed(_)) {
+                    for (lost, cause) in turns.failed(place) {
+                        let (Some(step), Some(cause)) = (steps.get(lost), steps.get(cause)) else { continue };
+                        let why = format!("it needs {}, which failed", cause.package.name);
+                        let outcome = Outcome::Failed(Failed { code: DEPENDS, why, log: None });
+                        report::tell(&step.package, kernel, &outcome, sink);
+                        set(&mut outcomes, lost, outcome);
+                    }
+                } else {
+                    turns.met(place);
                 }
-                Err(Error::Excluded { reason, .. }) => Outcome::Skipped { why: reason },
-                // Taken away by hand while this ran.
-                Err(error @ Error::Held { .. }) => Outcome::Skipped { why: error.to_string() },
-                Err(error) if error.exit_code() == EXCLUDED => Outcome::Skipped { why: error.to_string() },
-                Err(error) => Outcome::Failed(Failed::from(&error)),
-            };
-            report::tell(package, kernel, &outcome, sink);
-            if matches!(outcome, Outcome::Failed(_)) {
-                for (lost, cause) in turns.failed(place) {
-                    let (Some(step), Some(cause)) = (steps.get(lost), steps.get(cause)) else { continue };
-                    let why = format!("it needs {}, which failed", cause.package.name);
-                    let outcome = Outcome::Failed(Failed { code: DEPENDS, why, log: None });
-                    report::tell(&step.package, kernel, &outcome, sink);
-                    set(&mut outcomes, lost, outcome);
-                }
-            } else {
-                turns.met(place);
-            }
-            set(&mut outcomes, place, outcome);
-            ready.extend(turns.ready());
-        }
+                set(&mut outcomes, place, outcome);
+                turns.ready()
+            },
+        );
         let mut batch: Vec<PackageId> = placed.iter().filter_map(|p| Some(steps.get(*p)?.package.clone())).collect();
         let mut rebuilt = Vec::new();
         if canceled.is_none() {
@@ -163,6 +186,25 @@ impl Engine {
                 report::tell(&dependent, kernel, &outcome, sink);
                 reports.push(PackageReport { package: dependent, outcome });
             }
+        }
+    }
+
+    /// The modules that a step brings.
+    fn modules(&self, step: &Step, kernel: &KernelId) -> BTreeSet<ModuleName> {
+        match step.task {
+            Task::Install { .. } => self.recipe_if_readable(&step.package, kernel),
+            _ => None,
+        }
+        .map_or_else(BTreeSet::new, |(_, recipe)| recipe.modules.into_iter().map(|module| module.dest_name).collect())
+    }
+
+    fn expected(&self, step: &Step, packages: &[TreePackage]) -> Duration {
+        match step.task {
+            Task::Install { .. } => {
+                let source = self.source(&step.package).ok();
+                crate::build::expected::expected(&step.package, packages, source.as_deref())
+            }
+            _ => Duration::ZERO,
         }
     }
 
@@ -256,6 +298,19 @@ fn at_once(step: &Step) -> Option<Outcome> {
         Task::Defer { why } => Outcome::Deferred { why: why.clone() },
         Task::Broken { path } => Outcome::Broken { path: path.clone() },
     })
+}
+
+fn outcome(result: Result<Option<Done>>) -> Outcome {
+    match result {
+        Ok(None) => Outcome::Skipped { why: "it was removed meanwhile".into() },
+        Ok(Some(Done::Unchanged(_))) => Outcome::Already,
+        Ok(Some(Done::Changed | Done::Placed)) => Outcome::Installed,
+        Err(Error::Excluded { reason, .. }) => Outcome::Skipped { why: reason },
+        // Taken away by hand while this ran.
+        Err(error @ Error::Held { .. }) => Outcome::Skipped { why: error.to_string() },
+        Err(error) if error.exit_code() == EXCLUDED => Outcome::Skipped { why: error.to_string() },
+        Err(error) => Outcome::Failed(Failed::from(&error)),
+    }
 }
 
 fn set(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {

@@ -16,6 +16,7 @@ use crate::host::headers::{HeaderState, Headers};
 use crate::host::users::{self, User};
 use crate::model::{KernelId, PackageId};
 use crate::observe;
+use crate::settings::Priority;
 use crate::tree::{self, Manifest};
 
 impl Engine {
@@ -130,7 +131,7 @@ impl Engine {
         source: &Path,
         headers: &Headers,
         inputs: &Fingerprint,
-        (asked, why): (&Order, &str),
+        (order, why): (&Order, &str),
         sink: &mut dyn Sink,
     ) -> Result<()> {
         // Without namespaces, all builds of a package have the one classic folder.
@@ -145,7 +146,7 @@ impl Engine {
         let cpus = u32::try_from(jobserver::cpus()).unwrap_or(u32::MAX);
         let limit = self.settings.package(&package.name).timeout.unwrap_or(self.settings.daemon.build_timeout);
         let user = self.builder(package)?;
-        let order = Build {
+        let build = Build {
             layout: &self.layout,
             settings: &self.settings,
             distro: self.observer.distro(),
@@ -155,6 +156,8 @@ impl Engine {
             source,
             headers,
             user: user.as_ref(),
+            // Somebody waits for what was asked for.
+            priority: if order.by_hand { Priority::default() } else { self.settings.daemon.priority },
             jobserver: self.jobserver()?,
             jobs: self.settings.parallel_jobs.unwrap_or(cpus),
             limit,
@@ -162,15 +165,15 @@ impl Engine {
             why,
             make_keys: !self.in_chroot,
         };
-        let cached = self.cached(&order, sink);
-        if let Some(cached) = cached.as_ref().filter(|_| !asked.force)
-            && cached.take(&order, sink)?
+        let cached = self.cached(&build, sink);
+        if let Some(cached) = cached.as_ref().filter(|_| !order.force)
+            && cached.take(&build, sink)?
         {
             return Ok(());
         }
-        build::run(&order, sink)?;
+        build::run(&build, sink)?;
         if let Some(cached) = cached {
-            self.keep_cached(&cached, &order, sink);
+            self.keep_cached(&cached, &build, sink);
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ mod fitness;
 mod installing;
 mod interleaving;
 mod removing;
+mod sharing;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -24,7 +24,7 @@ pub struct DaemonSettings {
     pub build_timeout: Duration,
     /// `cache_megabytes`: how much of finished builds is kept, in MiB; 0 for nothing.
     pub cache_megabytes: u32,
-    /// `nice` and `io_priority`: how builds stand behind what people do with the machine.
+    /// `nice` and `io_priority`: how builds that nobody asked for stand behind what people do with the machine.
     pub priority: Priority,
 }
 

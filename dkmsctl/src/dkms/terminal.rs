@@ -1,6 +1,7 @@
 //! What is said while it works: results on standard output, trouble on standard error; on a terminal, one line that
 //! shows how far a build is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -26,6 +27,13 @@ pub(crate) struct Terminal {
     coloured: bool,
     /// What is worked on: the package, then the kernel.
     topic: String,
+    /// How far each is; several packages may be built at once.
+    at_work: BTreeMap<String, At>,
+}
+
+/// How far something is.
+#[derive(Default)]
+struct At {
     phase: Option<Phase>,
     percent: Option<u32>,
 }
@@ -36,7 +44,7 @@ impl Terminal {
         let drawable = io::stdout().is_terminal() && !dumb && !quiet;
         let plain = dumb || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let coloured = io::stderr().is_terminal() && !plain;
-        Self { quiet, verbose, drawable, drawn: false, coloured, topic: String::new(), phase: None, percent: None }
+        Self { quiet, verbose, drawable, drawn: false, coloured, topic: String::new(), at_work: BTreeMap::new() }
     }
 
     /// framework.conf asks for more to be said.
@@ -44,9 +52,10 @@ impl Terminal {
         self.verbose = true;
     }
 
-    /// What the next events are about.
+    /// What all the next events are about.
     pub(crate) fn subject(&mut self, subject: String) {
-        (self.topic, self.phase, self.percent) = (subject, None, None);
+        self.at_work.clear();
+        self.topic = subject;
     }
 
     /// A result.
@@ -92,10 +101,15 @@ impl Terminal {
         }
     }
 
+    /// The one that something was just heard of, and how many there are beside it: they take turns in it.
     fn draw(&mut self) {
-        let Some(phase) = self.phase else { return };
-        let percent = self.percent.map(|p| format!(" {p} %")).unwrap_or_default();
-        let _ = write!(io::stdout(), "\r\x1b[K{}: {}{percent}", self.topic, phase.as_str());
+        let Some(At { phase: Some(phase), percent }) = self.at_work.get(&self.topic) else { return };
+        let percent = percent.map(|p| format!(" {p} %")).unwrap_or_default();
+        let others = match self.at_work.len() {
+            0 | 1 => String::new(),
+            n => format!("; {} more at once", n - 1),
+        };
+        let _ = write!(io::stdout(), "\r\x1b[K{}: {}{percent}{others}", self.topic, phase.as_str());
         let _ = io::stdout().flush();
         self.drawn = true;
     }
@@ -116,13 +130,17 @@ impl Drop for Terminal {
 
 impl Sink for Terminal {
     fn about(&mut self, package: Option<&PackageId>, kernel: &KernelId) {
-        self.subject(package.map_or_else(|| shown(kernel), |package| format!("{package}, {}", shown(kernel))));
+        self.topic = package.map_or_else(|| shown(kernel), |package| format!("{package}, {}", shown(kernel)));
+    }
+
+    fn ended(&mut self) {
+        self.at_work.remove(&self.topic);
     }
 
     fn emit(&mut self, event: Event) {
         match event {
-            Event::Phase { phase } if self.phase != Some(phase) => {
-                (self.phase, self.percent) = (Some(phase), None);
+            Event::Phase { phase } if self.at_work.get(&self.topic).and_then(|at| at.phase) != Some(phase) => {
+                self.at_work.insert(self.topic.clone(), At { phase: Some(phase), percent: None });
                 if self.drawable {
                     self.draw();
                 } else if matches!(phase, Phase::Building) || self.verbose {
@@ -132,8 +150,8 @@ impl Sink for Terminal {
             Event::Progress { done } if self.drawable => {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 100")]
                 let percent = (done.clamp(0.0, 1.0) * 100.0) as u32;
-                if self.percent != Some(percent) {
-                    self.percent = Some(percent);
+                let at = self.at_work.entry(self.topic.clone()).or_default();
+                if at.percent.replace(percent) != Some(percent) {
                     self.draw();
                 }
             }

@@ -54,7 +54,8 @@ fn ours(node: &Node<'_>) -> Vec<String> {
 fn context() -> Context {
     let (ask, _) = mpsc::channel(1);
     let layout = Layout::under("/nonexistent");
-    let (_, shared, _) = Coordinator::new(1, &layout, ask.clone(), |to| Workers::new("false".into(), Vec::new(), to));
+    let (_, shared, _) =
+        Coordinator::new(1, None, &layout, ask.clone(), |to| Workers::new("false".into(), Vec::new(), to));
     let (_, watching) = watch::channel(Vec::new());
     let (reload, _) = mpsc::channel(1);
     Context { shared, ask, watching, reload, running: "6.1.0".into() }

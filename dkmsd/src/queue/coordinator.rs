@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use dkms_core::build::jobserver::JobServer;
 use dkms_core::bus::types::HistoryRow;
 use dkms_core::event::Event;
 use dkms_core::layout::Layout;
@@ -47,6 +48,8 @@ pub struct Coordinator {
     /// Those who wait for the next look to be taken.
     replies: Vec<oneshot::Sender<()>>,
     max_jobs: usize,
+    /// The budget of compilers, where there is one for the machine.
+    jobserver: Option<JobServer>,
     /// The value of [`Shared::ended`] at which a job that is over may be forgotten.
     over: Vec<(u64, u32)>,
     commands: mpsc::Receiver<Command>,
@@ -69,6 +72,7 @@ impl Coordinator {
     #[must_use]
     pub fn new(
         max_jobs: usize,
+        jobserver: Option<JobServer>,
         layout: &Layout,
         look_again: mpsc::Sender<Ask>,
         workers: impl FnOnce(mpsc::Sender<Command>) -> Workers,
@@ -89,6 +93,7 @@ impl Coordinator {
             settling: true,
             replies: Vec::new(),
             max_jobs,
+            jobserver,
             over: Vec::new(),
             commands,
             publish,
@@ -177,6 +182,7 @@ impl Coordinator {
             return;
         }
         self.settling = look.look_again.is_some() || !act;
+        self.jobs.learn(&look);
         let (new, gone) = if act { self.jobs.take_plan(&look.plan) } else { Default::default() };
         self.look = Some(look);
         self.announce_new(&new);
@@ -213,7 +219,17 @@ impl Coordinator {
         for task in self.jobs.finish_ready() {
             self.workers.start(task);
         }
+        if self.jobs.idle() {
+            self.top_up();
+        }
         self.republish();
+    }
+
+    /// Tokens that a worker was killed with, or that its build has stolen or put in, are seen to whenever nothing runs.
+    fn top_up(&self) {
+        if let Some(Err(error)) = self.jobserver.as_ref().map(JobServer::top_up) {
+            warn!("the number of jobs at once could not be set right: {error}");
+        }
     }
 
     /// Jobs are over: the disk has to be looked at before anybody is told. A failure that the engine could not remember

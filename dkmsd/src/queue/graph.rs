@@ -2,6 +2,8 @@
 
 use dkms_core::model::{KernelRelease, PackageName};
 
+use super::rank::Rank;
+
 /// What a job has to itself while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
@@ -32,8 +34,8 @@ pub struct Node {
     pub claim: Claim,
     /// Jobs that have to be through before.
     pub after: Vec<u32>,
-    /// Lower first; then by id.
-    pub rank: u32,
+    /// The smaller first; then by id.
+    pub rank: Rank,
 }
 
 /// The ids that may start now, in order, at most `room` of them.
@@ -64,7 +66,9 @@ pub fn ready(waiting: &[Node], running: &[Node], room: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::rank::Kernel;
     use rstest::rstest;
+    use std::cmp::Reverse;
 
     /// `id package kernel rank after,after`; kernel `-` for the whole package.
     fn nodes(text: &str) -> Vec<Node> {
@@ -77,7 +81,11 @@ mod tests {
                         package: PackageName::new(words[1]).unwrap(),
                         kernel: (words[2] != "-").then(|| KernelRelease::new(words[2]).unwrap()),
                     },
-                    rank: words[3].parse().unwrap(),
+                    rank: Rank {
+                        unasked: words[3] != "0",
+                        kernel: Kernel::Other,
+                        longest: Reverse(Default::default()),
+                    },
                     after: words.get(4).map_or(Vec::new(), |w| w.split(',').map(|id| id.parse().unwrap()).collect()),
                 }
             })

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use dkms_core::event::{Event, Phase};
 use dkms_core::model::{KernelId, PackageId};
+use dkms_core::observe::Look;
 use dkms_core::plan::{Action, Plan, Verb};
 
 use super::graph::{self, Claim, Node};
 use super::job::{Job, Operation, Outcome, State, Task, Verdict};
+use super::rank::Ranking;
 
 /// The jobs.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub struct Jobs {
     finishing: BTreeMap<KernelId, Vec<u32>>,
     /// Kernels on which a worker died that may have changed files: their depmod is due all the same.
     cut_short: BTreeSet<KernelId>,
+    /// What is known of the order that jobs go in.
+    ranking: Ranking,
     /// What plans asked for, to notice what is asked for again and again.
     tried: BTreeMap<(PackageId, Verb), Tried>,
 }
@@ -170,10 +174,33 @@ impl Jobs {
         }
     }
 
+    /// Takes what a look found out about the order that jobs go in.
+    pub fn learn(&mut self, look: &Look) {
+        self.ranking = std::mem::take(&mut self.ranking).after(look);
+    }
+
+    /// How long each job that waits will take with the longest row of those that have to come after it.
+    fn longest(&self) -> BTreeMap<u32, Duration> {
+        let mut longest: BTreeMap<u32, Duration> = BTreeMap::new();
+        // What comes after another has been queued after it.
+        for (id, job) in self.jobs.iter().rev().filter(|(_, job)| job.state == State::Queued) {
+            let own = self.ranking.expected(&job.task).saturating_add(longest.get(id).copied().unwrap_or_default());
+            longest.insert(*id, own);
+            for before in &job.after {
+                let known = longest.entry(*before).or_default();
+                *known = own.max(*known);
+            }
+        }
+        longest
+    }
+
     /// The jobs whose workers are to be started now; they count as running from here on.
     pub fn start_ready(&mut self, max_running: usize) -> Vec<Task> {
+        let longest = self.longest();
         let nodes = |wanted: fn(&State) -> bool| -> Vec<Node> {
-            self.jobs.values().filter(|job| wanted(&job.state)).filter_map(node).collect()
+            let jobs = self.jobs.iter().filter(|(_, job)| wanted(&job.state));
+            jobs.filter_map(|(id, job)| node(job, &self.ranking, longest.get(id).copied().unwrap_or_default()))
+                .collect()
         };
         let waiting = nodes(|state| *state == State::Queued);
         let running = nodes(|state| matches!(state, State::Running | State::Canceling));
@@ -346,14 +373,14 @@ impl Jobs {
     }
 }
 
-fn node(job: &Job) -> Option<Node> {
+fn node(job: &Job, ranking: &Ranking, longest: Duration) -> Option<Node> {
     let package = match (&job.task.package, &job.task.source) {
         (Some(package), _) => package.name.clone(),
         // A folder to add: what it holds is not known yet, and adding takes the tree's own locks.
         (None, _) => dkms_core::model::PackageName::new(format!("job {}", job.task.id)).ok()?,
     };
     let kernel = job.task.kernel.as_ref().map(|k| k.release.clone());
-    let rank = u32::from(!job.task.by_hand);
+    let rank = ranking.rank(&job.task, longest);
     Some(Node { id: job.task.id, claim: Claim { package, kernel }, after: job.after.clone(), rank })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`job`]: what a job is, and what travels to its worker and back.
 //! * [`graph`]: pure: which jobs may start now.
+//! * [`rank`]: pure: which of them goes first.
 //! * [`jobs`]: pure: the jobs there are, and what each event makes of them.
 //! * `journal`: what is logged of them.
 //! * [`messages`]: what travels between the coordinator and everybody else.
@@ -17,4 +18,5 @@ pub mod job;
 pub mod jobs;
 mod journal;
 pub mod messages;
+pub mod rank;
 pub mod workers;

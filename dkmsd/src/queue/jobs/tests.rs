@@ -133,3 +133,47 @@ fn a_job_that_waits_for_somebody_says_so_and_can_be_canceled() {
     assert!(jobs.told(1, &Event::Waited));
     assert_eq!((view(&jobs).phase, view(&jobs).cancelable), (Phase::Installing, false));
 }
+
+/// Who asks for what: `package kernel by-hand`.
+fn queue(jobs: &mut Jobs, wishes: &[(&str, &str, bool)]) {
+    for (package, release, by_hand) in wishes {
+        let mut task = task_of(&install(package, vec![]));
+        task.kernel = Some(KernelId::new(*release, "x86_64").unwrap());
+        task.by_hand = *by_hand;
+        jobs.enqueue(task, vec![], false);
+    }
+}
+
+fn started(jobs: &mut Jobs) -> Vec<String> {
+    let word =
+        |task: &Task| format!("{} {}", task.package.as_ref().unwrap().name, task.kernel.as_ref().unwrap().release);
+    jobs.start_ready(99).iter().map(word).collect()
+}
+
+#[test]
+fn what_a_person_wants_goes_first_then_what_boots_next_then_what_runs_then_the_longest() {
+    let mut jobs = Jobs { ranking: Ranking::of("6.12", "6.1", &[("a/1", 9), ("b/1", 70)]), ..Jobs::default() };
+    let wishes = [
+        ("a", "5.10", false),
+        ("b", "5.10", false),
+        ("new", "6.1", false),
+        ("a", "6.1", false),
+        ("b", "6.1", false),
+        ("a", "6.12", false),
+        ("b", "6.12", false),
+        ("new", "5.10", true),
+    ];
+    queue(&mut jobs, &wishes);
+    let wanted = ["new 5.10", "b 6.12", "a 6.12", "b 6.1", "a 6.1", "new 6.1", "b 5.10", "a 5.10"];
+    assert_eq!(started(&mut jobs), wanted);
+}
+
+/// A short one first, when a long one waits for it.
+#[test]
+fn what_others_wait_for_counts_with_them() {
+    let mut jobs = Jobs { ranking: Ranking::of("x", "y", &[("a/1", 50), ("b/1", 1), ("c/1", 60)]), ..Jobs::default() };
+    jobs.take_plan(&plan(vec![install("a", vec![]), install("b", vec![]), install("c", vec![1])]));
+    assert_eq!(started(&mut jobs), ["b 6.1", "a 6.1"]);
+    jobs.worker_ended(2, placed());
+    assert_eq!(started(&mut jobs), ["c 6.1"]);
+}

@@ -5,6 +5,7 @@ use rstest::rstest;
 
 use super::super::Turns;
 use super::*;
+use crate::model::ModuleName;
 
 fn auto(id: &str, needs: &[&str]) -> Version {
     Version { package: id.parse().unwrap(), conf: read(true, None, needs), installed: false, held: None }
@@ -160,6 +161,19 @@ fn what_can_run_at_once_is_ready_at_once_and_a_failure_takes_all_that_need_it() 
     assert_eq!(lost, [(place("a"), place("c")), (place("e"), place("a"))]);
     turns.met(place("b"));
     assert_eq!(named(turns.ready()), "");
+}
+
+/// a and c bring one module, b another: c comes after a, and no failure of a's is c's.
+#[test]
+fn what_brings_the_same_module_runs_in_order_and_does_not_fail_together() {
+    let steps = autoinstall(&[auto("a/1", &[]), auto("b/1", &[]), auto("c/1", &[])]);
+    let modules = ["x", "y", "x"].map(|name| BTreeSet::from([ModuleName::new(name).unwrap()]));
+    let mut turns = Turns::new(&steps);
+    turns.keep_order(&modules);
+    assert_eq!(turns.ready(), [0, 1]);
+    assert_eq!(turns.ready(), [0; 0]);
+    assert_eq!(turns.failed(0), []);
+    assert_eq!(turns.ready(), [2]);
 }
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
