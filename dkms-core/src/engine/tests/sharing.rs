@@ -8,7 +8,7 @@ use std::io::Read as _;
 /// What stands for compilers says `+` when it begins and `-` when it ends.
 const MAKEFILE: &str = "OBJECTS := $(addsuffix .o,1 2 3 4)\n\
     all: $(OBJECTS)\n\tcp prebuilt r8169.ko\n\
-    %.o: tiny.c\n\t@echo + > $(SAID); $(CC) -O2 -c -o $@ $<; echo - > $(SAID)\n";
+    $(OBJECTS): %.o: tiny.c\n\t@echo + > $(SAID); $(CC) -O2 -c -o $@ $<; echo - > $(SAID)\n";
 
 struct Counted {
     machine: Machine,
