@@ -265,6 +265,7 @@ impl Engine {
             first_error,
             excerpt: found.map(FirstError::explained).unwrap_or_default(),
             missing,
+            bounds: Some(self.settings.bounds(&package.name)),
             log: error.log().map(ToOwned::to_owned),
             at: now_in_seconds(),
             attempts: attempts + 1,

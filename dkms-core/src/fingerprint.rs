@@ -223,6 +223,30 @@ fn contents(folder: &Path) -> io::Result<String> {
     Ok(short(hash))
 }
 
+/// Digests of what the links below a folder lead to, in the order of their names; none for a folder that is not there.
+/// For folders whose owner is trusted: what is read is used.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn behind_links(folder: &Path) -> io::Result<Vec<String>> {
+    let mut digests = Vec::new();
+    if !folder.is_dir() {
+        return Ok(digests);
+    }
+    walk(folder, &mut |path, metadata| {
+        if metadata.is_symlink() {
+            match fs::metadata(path) {
+                Ok(there) if there.is_dir() => digests.push(contents(path)?),
+                Ok(there) if there.is_file() => digests.push(digest([fs::read(path)?.as_slice()])),
+                // It leads to nothing that could be used.
+                _ => {}
+            }
+        }
+        Ok(())
+    })?;
+    Ok(digests)
+}
+
 /// Visits everything below a folder in the order of names, following no link but the folder's own.
 fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &fs::Metadata) -> io::Result<()>) -> io::Result<()> {
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
@@ -244,6 +268,26 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn what_a_link_leads_to_counts_where_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (overrides, elsewhere) = (folder.path().join("overrides"), folder.path().join("elsewhere"));
+        assert!(behind_links(&overrides).unwrap().is_empty());
+        fs::create_dir_all(overrides.join("scripts")).unwrap();
+        fs::create_dir_all(&elsewhere).unwrap();
+        for (name, target) in
+            [("scripts/pre.sh", "../../elsewhere/pre.sh"), ("patches", "../elsewhere"), ("gone", "no")]
+        {
+            std::os::unix::fs::symlink(target, overrides.join(name)).unwrap();
+        }
+        fs::write(elsewhere.join("pre.sh"), "one").unwrap();
+        let before = behind_links(&overrides).unwrap();
+        assert_eq!(before.len(), 2);
+        fs::write(elsewhere.join("pre.sh"), "two").unwrap();
+        let after = behind_links(&overrides).unwrap();
+        assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
+    }
 
     fn print(source: &str, headers: &str, depends: &str) -> Fingerprint {
         Fingerprint {

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::conf::ConfLoader;
 use crate::error::{IoContext as _, Result};
-use crate::fingerprint::{Fingerprint, FolderDigests, digest};
+use crate::fingerprint::{Fingerprint, FolderDigests, behind_links, digest};
 use crate::host::distro::Distro;
 use crate::host::headers::{self, HeaderCache, HeaderState, Headers};
 use crate::host::kconfig::KernelConfig;
@@ -72,6 +72,7 @@ impl Look {
 #[derive(Debug)]
 pub struct Observer {
     layout: Layout,
+    settings: Settings,
     quiet: Duration,
     distro: Distro,
     loader: ConfLoader,
@@ -102,6 +103,7 @@ impl Observer {
             loader = loader.with_parallel_jobs(jobs);
         }
         Ok(Self {
+            settings: settings.clone(),
             quiet: settings.daemon.quiet,
             distro: Distro::load(&layout)?,
             loader,
@@ -252,7 +254,11 @@ impl Observer {
         depends: &str,
     ) -> Result<Fingerprint> {
         let overrides = self.layout.override_dir(&package.name);
-        let (source, overrides) = (self.folder_digest(source)?, self.folder_digest(&overrides)?);
+        let linked = behind_links(&overrides).at("read", &overrides)?;
+        let (source, mut overrides) = (self.folder_digest(source)?, self.folder_digest(&overrides)?);
+        if !linked.is_empty() {
+            overrides = digest(std::iter::once(overrides.as_bytes()).chain(linked.iter().map(String::as_bytes)));
+        }
         let confs: Vec<Vec<u8>> =
             self.layout.override_confs(package, kernel).iter().map(|p| fs::read(p).unwrap_or_default()).collect();
         Ok(Fingerprint {

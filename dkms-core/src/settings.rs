@@ -258,6 +258,16 @@ impl Settings {
     pub fn package(&self, name: &PackageName) -> PackageSettings {
         self.packages.get(name).cloned().unwrap_or_default()
     }
+
+    /// What a package's builds may do and how long they may take, in one line: an attempt that failed is worth another
+    /// one when it differs.
+    #[must_use]
+    pub fn bounds(&self, name: &PackageName) -> String {
+        let set = self.package(name);
+        let seconds = set.timeout.unwrap_or(self.daemon.build_timeout).as_secs();
+        let (network, user) = (set.network, set.user.as_deref().unwrap_or("dkms"));
+        format!("network {network}, user {user}, writable {:?}, {seconds} s", set.writable)
+    }
 }
 
 /// Where everything lies below a root, for callers that must neither fail nor start a process: the classic places where

@@ -21,6 +21,9 @@ pub mod vermagic;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+/// How large a module may be, in bytes, uncompressed: what is more is no driver, and is read into nobody's memory.
+pub(crate) const MOST_BYTES: u64 = 1024 * 1024 * 1024;
+
 pub use compress::{CompressOptions, Suffix};
 pub use modinfo::{ElfClass, ModInfo};
 pub use sign::{SignOutcome, SignSettings, Signer};

@@ -1,11 +1,12 @@
 //! What a module file says of itself, read without running anything of it.
 
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
 use object::{Object, ObjectSection};
 
-use crate::artifact::tool;
+use crate::artifact::{MOST_BYTES, tool};
 use crate::error::{Error, IoContext, Result};
 
 /// What ends a signed module file.
@@ -128,18 +129,28 @@ pub fn unsigned(bytes: &[u8]) -> &[u8] {
     signed(bytes).and_then(|end| bytes.get(..end)).unwrap_or(bytes)
 }
 
+/// What uncompresses these bytes: program, option and its package; none where they are not compressed.
+pub(crate) fn uncompressor(bytes: &[u8]) -> Option<(&'static str, &'static str, &'static str)> {
+    match bytes {
+        [0x1f, 0x8b, ..] => Some(("gzip", "-dc", "gzip")),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(("xz", "-dc", "xz-utils (or xz)")),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(("zstd", "-dcq", "zstd")),
+        _ => None,
+    }
+}
+
 /// The bytes of a module file, uncompressed. What it is compressed with is told by its bytes, not by its name.
 ///
 /// # Errors
 /// When it cannot be read, or the program that uncompresses it is missing or fails.
 pub fn contents(path: &Path) -> Result<Vec<u8>> {
+    let size = std::fs::metadata(path).at("read", path)?.len();
+    if size > MOST_BYTES {
+        let why = format!("has {} MiB, more than any module", size / 1024 / 1024);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why)).at("read", path);
+    }
     let bytes = std::fs::read(path).at("read", path)?;
-    let (program, arguments, package) = match bytes.as_slice() {
-        [0x1f, 0x8b, ..] => ("gzip", "-dc", "gzip"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("xz", "-dc", "xz-utils (or xz)"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", "-dcq", "zstd"),
-        _ => return Ok(bytes),
-    };
+    let Some((program, arguments, package)) = uncompressor(&bytes) else { return Ok(bytes) };
     let mut command = Command::new(program);
     command.arg(arguments).arg("--").arg(path);
     Ok(tool::run(command, path, package)?.stdout)

@@ -1,25 +1,98 @@
-//! Runs the small programs that work on one file.
+//! Runs the small programs that work on one file, within bounds: the file may be a stranger's.
 
 use std::ffi::OsStr;
+use std::io::{self, Read};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use wait_timeout::ChildExt as _;
+
+use super::MOST_BYTES;
 use crate::error::{Error, Result};
 
+/// How long one may take. The largest modules take minutes to compress; whoever waits for a lock should not wait for ever.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+/// How much of what it says about itself is kept.
+const MOST_SAID: u64 = 64 * 1024;
+
 /// Runs `command` on `file` to its end. `package` is what to install when the program is missing.
-pub(crate) fn run(mut command: Command, file: &Path, package: &str) -> Result<Output> {
+pub(crate) fn run(command: Command, file: &Path, package: &str) -> Result<Output> {
+    run_within(command, file, package, (LIMIT, MOST_BYTES))
+}
+
+fn run_within(mut command: Command, file: &Path, package: &str, limits: (Duration, u64)) -> Result<Output> {
     let program = Path::new(command.get_program()).file_name().unwrap_or_else(|| OsStr::new("?"));
     let program = program.to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).env("LC_ALL", "C").output().map_err(|source| Error::Program {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env("LC_ALL", "C");
+    let tool = |why: String| Error::Tool { program: program.clone(), file: file.to_owned(), why };
+    let mut child = command.spawn().map_err(|source| Error::Program {
         program: program.clone(),
         source,
         hint: format!("install the package {package}"),
     })?;
+    let output = wait(&mut child, limits).map_err(|error| tool(error.to_string()))?;
     if output.status.success() {
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let why = said.lines().map(str::trim).find(|line| !line.is_empty());
-    let why = why.map_or_else(|| output.status.to_string(), |line| format!("{line} ({})", output.status));
-    Err(Error::Tool { program, file: file.to_owned(), why })
+    Err(tool(why.map_or_else(|| output.status.to_string(), |line| format!("{line} ({})", output.status))))
+}
+
+fn wait(child: &mut Child, (limit, most): (Duration, u64)) -> io::Result<Output> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        let output = scope.spawn(|| read(stdout, most + 1));
+        let said = scope.spawn(|| read(stderr, MOST_SAID));
+        let ended = child.wait_timeout(limit);
+        let status = match ended {
+            Ok(Some(status)) => Ok(status),
+            Ok(None) => Err(io::Error::other(format!("it had not ended after {} minutes", limit.as_secs() / 60))),
+            Err(error) => Err(error),
+        };
+        if status.is_err() {
+            // Gone already is what we want; its readers end with it.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let output = output.join().unwrap_or_default();
+        let stderr = said.join().unwrap_or_default();
+        if output.len() as u64 > most {
+            return Err(io::Error::other(format!("it makes more than {} MiB of it", most / 1024 / 1024)));
+        }
+        Ok(Output { status: status?, stdout: output, stderr })
+    })
+}
+
+/// What there is, up to a number of bytes; then the pipe is closed.
+fn read(from: Option<impl Read>, most: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        // What was read before an error counts.
+        let _ = from.take(most).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::fine("echo one; echo two >&2", Ok("one\n"))]
+    #[case::fails("echo; echo no >&2; exit 3", Err("no (exit status: 3)"))]
+    #[case::too_much("head -c 2000000 /dev/zero", Err("more than 1 MiB"))]
+    #[case::too_long("exec sleep 777", Err("had not ended"))]
+    fn a_program_is_kept_within_bounds(#[case] script: &str, #[case] wanted: std::result::Result<&str, &str>) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let limits = (Duration::from_secs(2), 1024 * 1024);
+        match (run_within(command, Path::new("/file"), "dash", limits), wanted) {
+            (Ok(output), Ok(said)) => assert_eq!(output.stdout, said.as_bytes()),
+            (Err(error), Err(why)) => assert!(error.to_string().contains(why), "{error}"),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
 }

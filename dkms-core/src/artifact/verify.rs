@@ -6,11 +6,12 @@ use std::path::Path;
 use crate::artifact::symbols::{self, Crc, Symbols};
 use crate::artifact::vermagic::Vermagic;
 use crate::artifact::{ElfClass, ModInfo, modinfo};
-use crate::error::Result;
+use crate::error::{IoContext as _, Result};
 use crate::host::kconfig::KernelConfig;
 use crate::host::resolve::resolve;
 use crate::layout::Layout;
 use crate::model::{Arch, KernelId, ModuleName};
+use crate::tree::files;
 
 /// What a module has to be for one kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +28,21 @@ impl Fitness {
         Self { kernel, vermagic, symbols }
     }
 
-    /// As far as a kernel's folder tells: for what was built elsewhere or long ago.
-    #[must_use]
-    pub fn of_installed(layout: &Layout, kernel: &KernelId) -> Self {
-        let link = layout.kernel_source(&kernel.release);
-        let config = resolve(layout, &link).map(|headers| KernelConfig::below(&headers)).unwrap_or_default();
-        Self::new(kernel.clone(), Vermagic::of(layout, &kernel.release, &config), Symbols::default())
+    /// As far as a kernel's folder and its headers tell: for what was built elsewhere or long ago. What is not there is
+    /// not checked.
+    ///
+    /// # Errors
+    /// When the headers' Module.symvers is there and cannot be read.
+    pub fn of_installed(layout: &Layout, kernel: &KernelId) -> Result<Self> {
+        let headers = resolve(layout, &layout.kernel_source(&kernel.release)).ok();
+        let config = headers.as_deref().map(KernelConfig::below).unwrap_or_default();
+        let mut symbols = Symbols::default();
+        if let Some(file) = headers.map(|headers| headers.join("Module.symvers"))
+            && let Some(bytes) = files::read(&file)?
+        {
+            symbols.add_kernel(bytes.as_slice()).at("read", &file)?;
+        }
+        Ok(Self::new(kernel.clone(), Vermagic::of(layout, &kernel.release, &config), symbols))
     }
 
     /// Reads a module file and says what is wrong with it, as a part of a sentence; none when it is fit. It is to know

@@ -43,13 +43,13 @@ impl Vermagic {
         if !config.enabled("CONFIG_MODULES") {
             return Self::Unknown;
         }
-        let realtime = config.enabled("CONFIG_PREEMPT_RT");
-        // CONFIG_PREEMPT_BUILD since 5.8 (CONFIG_PREEMPT_DYNAMIC selects it); before, CONFIG_PREEMPT alone decided.
-        let preempt = config.enabled("CONFIG_PREEMPT_BUILD")
-            || (config.enabled("CONFIG_PREEMPT") && !config.enabled("CONFIG_PREEMPT_DYNAMIC"));
+        // CONFIG_PREEMPT_BUILD since 5.16, which CONFIG_PREEMPT selects; before, CONFIG_PREEMPT itself.
+        let preempt = config.enabled("CONFIG_PREEMPT_BUILD") || config.enabled("CONFIG_PREEMPT");
+        // Asked second: since 6.13 both may be set.
+        let realtime = config.enabled("CONFIG_PREEMPT_RT") && !preempt;
         let words = [
             ("SMP", config.enabled("CONFIG_SMP")),
-            ("preempt", preempt && !realtime),
+            ("preempt", preempt),
             ("preempt_rt", realtime),
             ("mod_unload", config.enabled("CONFIG_MODULE_UNLOAD")),
             ("modversions", config.enabled("CONFIG_MODVERSIONS")),
@@ -121,7 +121,9 @@ mod tests {
     #[case("CONFIG_MODULES=y\n", Vermagic::Configured(vec![]))]
     #[case("CONFIG_MODULES=y\nCONFIG_PREEMPT=y\n", Vermagic::Configured(vec!["preempt"]))]
     #[case("CONFIG_MODULES=y\nCONFIG_PREEMPT_VOLUNTARY=y\nCONFIG_PREEMPT_BUILD=y\n", Vermagic::Configured(vec!["preempt"]))]
-    #[case("CONFIG_MODULES=y\nCONFIG_PREEMPT_RT=y\nCONFIG_PREEMPT_BUILD=y\n", Vermagic::Configured(vec!["preempt_rt"]))]
+    #[case("CONFIG_MODULES=y\nCONFIG_PREEMPT=y\nCONFIG_PREEMPT_DYNAMIC=y\n", Vermagic::Configured(vec!["preempt"]))]
+    #[case("CONFIG_MODULES=y\nCONFIG_PREEMPT_RT=y\n", Vermagic::Configured(vec!["preempt_rt"]))]
+    #[case("CONFIG_MODULES=y\nCONFIG_PREEMPT_RT=y\nCONFIG_PREEMPT_BUILD=y\n", Vermagic::Configured(vec!["preempt"]))]
     fn a_configuration_tells_its_words(#[case] config: &str, #[case] wanted: Vermagic) {
         assert_eq!(Vermagic::configured(&KernelConfig::parse(config)), wanted);
     }

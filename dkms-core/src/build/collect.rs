@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -17,11 +17,14 @@ use super::{Build, STAGED_PREFIX};
 use crate::artifact::sign::{self, SignOutcome, SignSettings};
 use crate::artifact::symbols::Symbols;
 use crate::artifact::vermagic::Vermagic;
-use crate::artifact::{CompressOptions, Fitness, Suffix, compress, modinfo, strip};
+use crate::artifact::{CompressOptions, Fitness, MOST_BYTES, Suffix, compress, modinfo, strip};
 use crate::conf::ModuleRecipe;
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
 use crate::tree::{BuiltModule, files};
+
+/// How large a build's Module.symvers may be, in bytes; a whole kernel's has some 2 MiB.
+const MOST_SYMVERS: u64 = 64 * 1024 * 1024;
 
 /// A folder that becomes `<kernel>/<arch>` in one step. Removed when dropped before.
 #[derive(Debug)]
@@ -82,7 +85,7 @@ pub(super) fn stage(
     let module_dir = folder.path().join("module");
     fs::create_dir(&module_dir).at("make", &module_dir)?;
     if let Ok(symvers) = workspace.open_inside(Path::new("Module.symvers")) {
-        copy_to(symvers, &module_dir.join("Module.symvers"))?;
+        copy_to(symvers, &module_dir.join("Module.symvers"), MOST_SYMVERS)?;
     }
     let mut finish = Finish::new(build, sink)?;
     let fitness = fitness(build, workspace)?;
@@ -163,13 +166,17 @@ fn staged_in(parent: &Path) -> Result<tempfile::TempDir> {
 }
 
 fn check(build: &Build<'_>, fitness: &Fitness, file: &Path, module: &ModuleRecipe) -> Result<()> {
-    let unfit = |why| Error::BadModule {
+    let why = fitness.check(file, &[&module.built_name, &module.dest_name])?;
+    why.map_or(Ok(()), |why| Err(unfit(build, module, why)))
+}
+
+fn unfit(build: &Build<'_>, module: &ModuleRecipe, why: String) -> Error {
+    Error::BadModule {
         package: build.package.clone(),
         kernel: build.kernel.clone(),
         file: PathBuf::from(format!("{}.ko", module.built_name)),
         why,
-    };
-    fitness.check(file, &[&module.built_name, &module.dest_name])?.map_or(Ok(()), |why| Err(unfit(why)))
+    }
 }
 
 /// What the kernel wants: its vermagic, and the symbols of its headers, of the packages this one depends on, and of its
@@ -194,7 +201,7 @@ fn fitness(build: &Build<'_>, workspace: &Workspace) -> Result<Fitness> {
     for folder in folders {
         let own = folder.join("Module.symvers");
         if let Ok(file) = workspace.open_inside(&own) {
-            symbols.add_package(file).at("read", workspace.folder().join(own))?;
+            symbols.add_package(file.take(MOST_SYMVERS)).at("read", workspace.folder().join(own))?;
         }
     }
     Ok(Fitness::new(build.kernel.clone(), vermagic, symbols))
@@ -253,13 +260,23 @@ fn take_out(
         log: log.path().to_owned(),
     })?;
     let file = module_dir.join(format!("{}.ko", module.dest_name));
-    copy_to(source, &file)?;
+    copy_to(source, &file, MOST_BYTES)?;
+    let mut magic = [0; 8];
+    let read = File::open(&file).and_then(|mut file| file.read(&mut magic)).at("read", &file)?;
+    if let Some((program, _, _)) = modinfo::uncompressor(magic.get(..read).unwrap_or_default()) {
+        let why = format!("it is compressed by {program}; MAKE has to leave it plain, it is compressed afterwards");
+        return Err(unfit(build, module, why));
+    }
     Ok(file)
 }
 
-fn copy_to(mut source: File, target: &Path) -> Result<()> {
+/// Copies what a build has made, up to a number of bytes.
+fn copy_to(source: File, target: &Path, most: u64) -> Result<()> {
     let mut file = File::create_new(target).at("make", target)?;
-    io::copy(&mut source, &mut file).at("write", target)?;
+    if io::copy(&mut source.take(most + 1), &mut file).at("write", target)? > most {
+        let why = format!("the build made more than {} MiB of it", most / 1024 / 1024);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why)).at("copy", target);
+    }
     Ok(())
 }
 

@@ -61,10 +61,10 @@ impl Workspace {
                 fs::create_dir_all(&work).at("make", &work)?;
                 let prefix = format!("{}-{}-", package.name, package.version);
                 // Nobody but us may enter it: the build sees its part of it at the classic path.
-                Some(private_in(&work, &prefix)?)
+                Some(held_in(&work, &prefix)?)
             }
         };
-        let in_use = own.as_ref().map(|own| hold(own.path()).at("lock", own.path())).transpose()?;
+        let (own, in_use) = own.unzip();
         if own.is_none() {
             make_private(&classic).at("make", &classic)?;
         }
@@ -227,10 +227,20 @@ fn hold_mount_point(classic: &Path) -> io::Result<fs::File> {
     }
 }
 
-fn hold(folder: &Path) -> io::Result<fs::File> {
-    let folder = fs::File::open(folder)?;
-    rustix::fs::flock(&folder, FlockOperation::LockShared)?;
-    Ok(folder)
+/// A private folder, locked: as long as it is, nobody takes it for abandoned.
+fn held_in(work: &Path, prefix: &str) -> Result<(tempfile::TempDir, fs::File)> {
+    loop {
+        let own = private_in(work, prefix)?;
+        let folder = match fs::File::open(own.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.at("open", own.path())?,
+        };
+        rustix::fs::flock(&folder, FlockOperation::LockShared).at("lock", own.path())?;
+        // Somebody who looked between our steps may have taken it for abandoned and removed it.
+        if own.path().exists() {
+            return Ok((own, folder));
+        }
+    }
 }
 
 /// Removes the folders of builds that were killed. Those of builds that run are left alone.

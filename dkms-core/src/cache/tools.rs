@@ -26,9 +26,12 @@ impl Tools {
     /// The first of these programs that is another one by now. One that is not here any more is none: nothing else could
     /// build in its place.
     #[must_use]
-    pub fn changed_since<'a>(&self, then: &'a Self) -> Option<&'a str> {
+    pub fn changed_since<'a>(&'a self, then: &'a Self) -> Option<&'a str> {
         let other = |name: &String, id: &String| self.0.get(name).is_some_and(|now| now != id);
-        then.0.iter().find(|(name, id)| other(name, id)).map(|(name, _)| name.as_str())
+        let changed = then.0.iter().find(|(name, id)| other(name, id)).map(|(name, _)| name.as_str());
+        // What the kernel names is here now, and something else had to do then.
+        let better = |name: &&String| !then.0.contains_key(*name) && !ALWAYS.contains(&name.as_str());
+        changed.or_else(|| self.0.keys().find(better).map(String::as_str))
     }
 }
 
@@ -63,9 +66,10 @@ mod tests {
     #[case::another_compiler(&[("gcc", "2"), ("make", "4")], Some("gcc"))]
     #[case::no_compiler(&[("make", "4")], None)]
     #[case::one_more(&[("gcc", "1"), ("make", "4"), ("pahole", "1")], None)]
+    #[case::the_kernels_own_compiler(&[("gcc", "1"), ("gcc-12", "1"), ("make", "4")], Some("gcc-12"))]
     fn another_program_counts_and_an_absent_one_does_not(#[case] now: &[(&str, &str)], #[case] wanted: Option<&str>) {
-        let then = tools(&[("gcc", "1"), ("make", "4")]);
-        assert_eq!(tools(now).changed_since(&then), wanted);
+        let (now, then) = (tools(now), tools(&[("gcc", "1"), ("make", "4")]));
+        assert_eq!(now.changed_since(&then), wanted);
     }
 
     #[test]

@@ -254,7 +254,7 @@ impl Planner<'_> {
 /// [`Error::BuiltModuleMissing`] when one has not been built; [`Error::BadModule`] when one is not fit for the kernel: it
 /// may have come from an archive or another tool.
 pub fn complete(layout: &Layout, package: &PackageId, kernel: &KernelId, recipe: &Recipe) -> Result<()> {
-    let fitness = Fitness::of_installed(layout, kernel);
+    let fitness = Fitness::of_installed(layout, kernel)?;
     for module in recipe.wanted() {
         let file = built(layout, package, kernel, &module.dest_name)?;
         if let Some(why) = fitness.check(&file, &[&module.built_name, &module.dest_name])? {

@@ -172,7 +172,7 @@ impl Gathering<'_> {
             inputs: None,
             built_from: manifest.and_then(built_from),
             failure: failure.map(|f| FailureView {
-                fingerprint: if mended(f) { String::new() } else { f.fingerprint.clone() },
+                fingerprint: if self.mended(f) { String::new() } else { f.fingerprint.clone() },
                 header_stamp: f.header_stamp.clone(),
                 error: f.error.clone(),
                 first_error: f.first_error.clone(),
@@ -183,6 +183,13 @@ impl Gathering<'_> {
             log,
             signing: manifest.map(|m| m.signing.clone()).unwrap_or_default(),
         }
+    }
+
+    /// Whether what an attempt lacked has been installed or allowed since: as if it had been made from something else.
+    fn mended(&self, failure: &Failure) -> bool {
+        let installed = || failure.missing.iter().all(|program| toolchain::on_path(program));
+        let allowed = |then: &String| *then != self.observer.settings.bounds(&failure.package.name);
+        (!failure.missing.is_empty() && installed()) || failure.bounds.as_ref().is_some_and(allowed)
     }
 
     fn recipe(&self, id: &PackageId, folder: &Path, kernel: &KernelId) -> Result<Recipe> {
@@ -207,11 +214,6 @@ impl Gathering<'_> {
         self.look_again = Some(self.look_again.map_or(until, |other| other.min(until)));
         false
     }
-}
-
-/// Whether what an attempt lacked has been installed since: as if it had been made from something else.
-fn mended(failure: &Failure) -> bool {
-    !failure.missing.is_empty() && failure.missing.iter().all(|program| toolchain::on_path(program))
 }
 
 fn missing_files(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {

@@ -403,6 +403,7 @@ fn holds_failures_and_the_switch_are_seen() {
         first_error: Some("a.c:1: error".into()),
         excerpt: Vec::new(),
         missing: Vec::new(),
+        bounds: None,
         log: Some("/var/lib/dkmsd/logs/1".into()),
         at: 0,
         attempts: 1,
@@ -418,6 +419,36 @@ fn holds_failures_and_the_switch_are_seen() {
     tree::holds::release(layout, &a(), None).unwrap();
     machine.write("etc/dkms/no-autoinstall", "");
     assert!(machine.look().world.autoinstall_off);
+}
+
+#[test]
+fn what_failed_is_due_again_when_it_may_do_more() {
+    let machine = Machine::new();
+    machine.source("AUTOINSTALL=yes");
+    let layout = &machine.tree.layout;
+    let HeaderView::Ready { stamp } = machine.look().world.kernels[0].headers.clone() else { panic!() };
+    let failure = Failure {
+        package: a(),
+        kernel: machine.kernel.clone(),
+        fingerprint: entry(&machine.look()).inputs.clone().unwrap().to_string(),
+        header_stamp: stamp,
+        state: None,
+        code: 10,
+        error: "make failed".into(),
+        first_error: None,
+        excerpt: Vec::new(),
+        missing: Vec::new(),
+        bounds: Some(Settings::load(&machine.path("")).unwrap().bounds(&a().name)),
+        log: None,
+        at: 0,
+        attempts: 1,
+    };
+    tree::failures::write(layout, &failure).unwrap();
+    assert_eq!(state(&machine.look()), EntryState::Failed);
+    machine.write("etc/dkms/dkmsd.toml", "[package.other]\nnetwork = true\n");
+    assert_eq!(state(&machine.look()), EntryState::Failed);
+    machine.write("etc/dkms/dkmsd.toml", "[package.a]\nnetwork = true\n");
+    assert_ne!(state(&machine.look()), EntryState::Failed);
 }
 
 /// What a package depends on counts by the version that is installed for the kernel.

@@ -35,6 +35,9 @@ pub struct Failure {
     /// Programs that were missing: worth another try once they are there.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// [`crate::settings::Settings::bounds`] at that time; none where it is not known.
+    #[serde(default)]
+    pub bounds: Option<String>,
     /// The attempt's log.
     pub log: Option<PathBuf>,
     /// When, in seconds since 1970.
@@ -135,6 +138,7 @@ mod tests {
             first_error: None,
             excerpt: Vec::new(),
             missing: Vec::new(),
+            bounds: None,
             log: Some("/var/lib/dkmsd/logs/x".into()),
             at: 5,
             attempts: 2,

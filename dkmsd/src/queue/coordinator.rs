@@ -246,6 +246,8 @@ impl Coordinator {
                     warn!("a failure could not be remembered: {error}");
                 }
             }
+            // A worker that was ended could not tidy up.
+            dkms_core::build::workspace::remove_abandoned(&layout);
             // Only a coordinator that is stopping is not there to hear it.
             let _ = commands.blocking_send(Command::Remembered(ids));
         });
@@ -276,6 +278,7 @@ impl Coordinator {
             first_error: None,
             excerpt: Vec::new(),
             missing: Vec::new(),
+            bounds: None,
             log: job.log.clone(),
             at: now(),
             attempts: 1,

@@ -38,19 +38,24 @@ pub struct Node {
     pub rank: Rank,
 }
 
-/// The ids that may start now, in order, at most `room` of them.
+/// The ids that may start now, in order, so many that at most `most` run: of those that nobody asked for. What a person
+/// waits for does not wait until one of them is over; of these, too, at most `most` run.
 ///
 /// A job waits for what it comes after as long as that is in `waiting` or in `running`. Of two waiting jobs that clash,
 /// the one that was queued first goes first, whatever their ranks: an uninstall must not overtake an install.
 #[must_use]
-pub fn ready(waiting: &[Node], running: &[Node], room: usize) -> Vec<u32> {
+pub fn ready(waiting: &[Node], running: &[Node], most: usize) -> Vec<u32> {
     let mut order: Vec<&Node> = waiting.iter().collect();
     order.sort_by_key(|node| (node.rank, node.id));
     let mut taken: Vec<&Node> = running.iter().collect();
     let mut start = Vec::new();
     for node in order {
-        if start.len() >= room {
-            break;
+        let full = match node.rank.unasked {
+            true => taken.len() >= most,
+            false => taken.iter().filter(|other| !other.rank.unasked).count() >= most,
+        };
+        if full {
+            continue;
         }
         let unmet = node.after.iter().any(|id| waiting.iter().chain(running).any(|other| other.id == *id));
         let clash = taken.iter().any(|other| other.claim.clashes(&node.claim));
@@ -95,6 +100,8 @@ mod tests {
     #[rstest]
     #[case::by_rank_then_id("1 a k 1\n2 b k 0\n3 c k 1", "", 9, &[2, 1, 3])]
     #[case::no_room("1 a k 1\n2 b k 1", "", 1, &[1])]
+    #[case::no_room_but_for_what_was_asked("1 a k 1\n2 b k 0\n3 c k 0", "4 d k 1", 1, &[2])]
+    #[case::room_for_what_was_asked_only("1 a k 1\n2 b k 0", "4 d k 0\n5 e k 1", 2, &[2])]
     #[case::after_a_waiting_one("1 a k 1\n2 b k 0 1", "", 9, &[1])]
     #[case::after_a_running_one("2 b k 0 1", "1 a k 1", 9, &[])]
     #[case::after_one_that_is_through("2 b k 0 1", "", 9, &[2])]

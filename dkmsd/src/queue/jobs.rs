@@ -204,8 +204,7 @@ impl Jobs {
         };
         let waiting = nodes(|state| *state == State::Queued);
         let running = nodes(|state| matches!(state, State::Running | State::Canceling));
-        let room = max_running.saturating_sub(running.len());
-        let start = graph::ready(&waiting, &running, room);
+        let start = graph::ready(&waiting, &running, max_running);
         start.into_iter().filter_map(|id| self.start(id)).collect()
     }
 
