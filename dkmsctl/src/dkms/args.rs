@@ -125,9 +125,10 @@ pub(crate) struct Args {
     pub(crate) directives: Vec<(String, String)>,
     /// `-j`: 0 for no limit.
     pub(crate) jobs: Option<u32>,
-    /// What to say of words that have no effect, each unless it came after `--quiet`.
-    pub(crate) remarks: Vec<String>,
 }
+
+/// A bare word, and whether `--quiet` came before it.
+type Word = (OsString, bool);
 
 /// What is shown in place of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,23 +172,86 @@ pub(crate) const PATHS: [(&str, Place<Option<PathBuf>>); 7] = [
 /// Options that once did something.
 pub(crate) const DEPRECATED: [&str; 3] = ["no-initrd", "no-clean-kernel", "no-prepare-kernel"];
 
-/// Understands the arguments.
+/// Other options with a value.
+const VALUES: [&str; 5] = ["module", "kernelver", "arch", "templatekernel", "directive"];
+
+/// Letters with a value.
+const LETTERS: &str = "mvkacj";
+
+/// The action whose options are its own.
+pub(crate) const LINT: &str = "lint";
+
+/// When lint is what is asked for: all other words.
+///
+/// # Errors
+/// When another action is asked for, too.
+pub(crate) fn for_lint(given: &[OsString]) -> Result<Option<Vec<OsString>>, Failure> {
+    let mut others = Vec::new();
+    let (mut lint, mut other, mut only_words) = (false, None, false);
+    let mut rest = given.iter();
+    while let Some(arg) = rest.next() {
+        let text = arg.to_string_lossy();
+        if !lint && text == LINT {
+            lint = true;
+            continue;
+        }
+        others.push(arg.clone());
+        let takes_next = match text.strip_prefix('-') {
+            _ if only_words => false,
+            Some("-") => {
+                only_words = true;
+                false
+            }
+            Some(option) => match option.strip_prefix('-') {
+                Some(long) => VALUES.contains(&long) || PATHS.iter().any(|(name, _)| *name == long),
+                // The first letter that takes a value takes the rest of the word, if there is any.
+                None => option.find(|letter| LETTERS.contains(letter)).is_some_and(|at| at + 1 == option.len()),
+            },
+            None => false,
+        };
+        if takes_next {
+            others.extend(rest.next().cloned());
+        } else if other.is_none() && (only_words || !text.starts_with('-')) {
+            other = Action::named(arg);
+        }
+    }
+    match other {
+        Some(other) if lint => Err(two_actions(LINT, other.as_str())),
+        _ => Ok(lint.then_some(others)),
+    }
+}
+
+fn two_actions(first: &str, second: &str) -> Failure {
+    Failure::new(4, format!("one action at a time: {first} or {second}"))
+}
+
+/// Understands the arguments. `remark` is told of words that have no effect, but for those after `--quiet`.
 ///
 /// # Errors
 /// Those of dkms-contract.md §2 that the command line alone shows.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>, look: Look<'_>) -> Result<Args, Failure> {
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    look: Look<'_>,
+    remark: &mut dyn FnMut(String),
+) -> Result<Args, Failure> {
     let mut parser = lexopt::Parser::from_args(args);
     let mut args = Args::default();
     let mut words = Vec::new();
     // Whatever goes wrong after `--quiet` is not told.
-    match options(&mut parser, &mut args, &mut words).and_then(|()| understand(&mut args, words, look)) {
+    match options(&mut parser, &mut args, &mut words, remark).and_then(|()| understand(&mut args, words, look, remark))
+    {
         Ok(()) => Ok(args),
         Err(failure) if args.quiet => Err(failure.silent()),
         Err(failure) => Err(failure),
     }
 }
 
-fn options(parser: &mut lexopt::Parser, args: &mut Args, words: &mut Vec<OsString>) -> Result<(), Failure> {
+fn options(
+    parser: &mut lexopt::Parser,
+    args: &mut Args,
+    words: &mut Vec<Word>,
+    remark: &mut dyn FnMut(String),
+) -> Result<(), Failure> {
     while let Some(arg) = parser.next()? {
         match arg {
             Short('m') | Long("module") => package(args, &text(parser.value()?, "-m")?),
@@ -224,8 +288,9 @@ fn options(parser: &mut lexopt::Parser, args: &mut Args, words: &mut Vec<OsStrin
             }
             Long(name) => {
                 if DEPRECATED.contains(&name) {
-                    let remark = format!("--{name} does nothing any more; leave it out");
-                    args.remarks.extend(Some(remark).filter(|_| !args.quiet));
+                    if !args.quiet {
+                        remark(format!("--{name} does nothing any more; leave it out"));
+                    }
                 } else if let Some((_, switch)) = SWITCHES.iter().find(|(n, _)| *n == name) {
                     *switch(args) = true;
                 } else if let Some((_, place)) = PATHS.iter().find(|(n, _)| *n == name) {
@@ -234,7 +299,7 @@ fn options(parser: &mut lexopt::Parser, args: &mut Args, words: &mut Vec<OsStrin
                     return Err(arg.unexpected().into());
                 }
             }
-            Value(word) => words.push(word),
+            Value(word) => words.push((word, args.quiet)),
             Short(_) => return Err(arg.unexpected().into()),
         }
     }
@@ -276,12 +341,16 @@ fn release(given: &str) -> Result<KernelRelease, Failure> {
 }
 
 /// Bare words, then what goes with what.
-fn understand(args: &mut Args, words: Vec<OsString>, look: Look<'_>) -> Result<(), Failure> {
-    let (actions, words): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| Action::named(word).is_some());
-    for action in actions.iter().filter_map(|word| Action::named(word)) {
+fn understand(
+    args: &mut Args,
+    words: Vec<Word>,
+    look: Look<'_>,
+    remark: &mut dyn FnMut(String),
+) -> Result<(), Failure> {
+    let (actions, words): (Vec<_>, Vec<_>) = words.into_iter().partition(|(word, _)| Action::named(word).is_some());
+    for action in actions.iter().filter_map(|(word, _)| Action::named(word)) {
         if let Some(first) = args.action.replace(action) {
-            let (first, second) = (first.as_str(), action.as_str());
-            return Err(Failure::new(4, format!("one action at a time: {first} or {second}")));
+            return Err(two_actions(first.as_str(), action.as_str()));
         }
     }
     // Paths are as seen from inside the other root, where the process is not yet.
@@ -290,7 +359,10 @@ fn understand(args: &mut Args, words: Vec<OsString>, look: Look<'_>) -> Result<(
         Some(root) => look(&root.join(path.strip_prefix("/").unwrap_or(path))),
         None => look(path),
     };
-    words.into_iter().for_each(|word| bare(args, PathBuf::from(word), &look));
+    for (word, quiet) in words {
+        let no_effect = bare(args, PathBuf::from(word), &look);
+        no_effect.filter(|_| !quiet).into_iter().for_each(&mut *remark);
+    }
     if args.show.is_some() {
         return Ok(());
     }
@@ -329,7 +401,8 @@ fn understand(args: &mut Args, words: Vec<OsString>, look: Look<'_>) -> Result<(
     Ok(())
 }
 
-fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) {
+/// Takes a bare word for what it is; tells when it has no effect.
+fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) -> Option<String> {
     let found = look(&word);
     let text = word.to_string_lossy();
     if found == Found::File && text.ends_with("dkms.conf") {
@@ -356,9 +429,9 @@ fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) {
         } else {
             "it is no action, file or NAME/VERSION"
         };
-        let remark = format!("{text} is passed over: {why}");
-        args.remarks.extend(Some(remark).filter(|_| !args.quiet));
+        return Some(format!("{text} is passed over: {why}"));
     }
+    None
 }
 
 /// Whether a word that is no source and no file is NAME/VERSION. In the tree itself that is a folder, too.
@@ -386,8 +459,12 @@ mod tests {
         }
     }
 
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').filter(|w| !w.is_empty()).map(|w| if w == "''" { "".into() } else { w.into() }).collect()
+    }
+
     fn parsed(line: &str) -> Result<Args, Failure> {
-        parse(line.split(' ').filter(|w| !w.is_empty()).map(|w| if w == "''" { "".into() } else { w.into() }), &look)
+        parse(words(line), &look, &mut drop)
     }
 
     fn shown(line: &str) -> String {
@@ -474,9 +551,39 @@ mod tests {
     #[case("add --no-initrd --no-clean-kernel --no-prepare-kernel", 3)]
     #[case("add --no-initrd -q --no-clean-kernel", 1)]
     #[case("build nonsense", 1)]
+    #[case("build nonsense -q", 1)]
+    #[case("build -q nonsense", 0)]
     #[case("add /src", 1)]
+    #[case::before_what_is_wrong("--no-initrd add build", 1)]
     fn what_has_no_effect_is_said(#[case] line: &str, #[case] remarks: usize) {
-        assert_eq!(parsed(line).unwrap().remarks.len(), remarks);
+        let mut said = Vec::new();
+        let _ = parse(words(line), &look, &mut |remark| said.push(remark));
+        assert_eq!(said.len(), remarks, "{said:?}");
+    }
+
+    #[rstest]
+    #[case("lint a", Some("a"))]
+    #[case("-q lint a", Some("-q a"))]
+    #[case("--json a lint", Some("--json a"))]
+    #[case("-k 6.1 lint a", Some("-k 6.1 a"))]
+    #[case("-qk 6.1 lint a", Some("-qk 6.1 a"))]
+    #[case("-k6.1 lint a", Some("-k6.1 a"))]
+    #[case("--kernelver 6.1 lint lint", Some("--kernelver 6.1 lint"))]
+    #[case("-m add lint a", Some("-m add a"))]
+    #[case::a_package("-m lint status", None)]
+    #[case::a_package("status --module lint", None)]
+    #[case::a_name("--archive=x --dkmstree lint status", None)]
+    #[case("status", None)]
+    #[case("", None)]
+    fn lint_is_taken_anywhere(#[case] line: &str, #[case] wanted: Option<&str>) {
+        assert_eq!(for_lint(&words(line)).unwrap(), wanted.map(words));
+    }
+
+    #[rstest]
+    #[case("lint add a")]
+    #[case("add -- lint")]
+    fn lint_is_one_action(#[case] line: &str) {
+        assert_eq!(for_lint(&words(line)).unwrap_err().code, 4);
     }
 
     #[rstest]
