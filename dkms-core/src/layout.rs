@@ -251,6 +251,9 @@ impl Layout {
         self.package_dir(name).join(format!(".dkmsd-undo-{}-{}", kernel.release, kernel.arch))
     }
 
+    /// What the names of folders begin with in which archives are unpacked, beside the trees' own.
+    pub(crate) const UNPACKING: &str = ".dkmsd-load-";
+
     /// What the names of [`Layout::depmod_due`] begin with.
     pub(crate) const DEPMOD_DUE: &str = ".dkmsd-depmod-due-";
 

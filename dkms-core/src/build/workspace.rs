@@ -227,16 +227,26 @@ fn hold_mount_point(classic: &Path) -> io::Result<fs::File> {
     }
 }
 
-fn hold(folder: &Path) -> io::Result<fs::File> {
+/// Says that a folder is in use until the returned handle is closed: see [`remove_abandoned`].
+pub(crate) fn hold(folder: &Path) -> io::Result<fs::File> {
     let folder = fs::File::open(folder)?;
     rustix::fs::flock(&folder, FlockOperation::LockShared)?;
     Ok(folder)
 }
 
-/// Removes the folders of builds that were killed. Those of builds that run are left alone.
+/// Removes the folders of builds and of archives' unpacking that were killed. Those in use are left alone.
 pub fn remove_abandoned(layout: &Layout) {
-    let Ok(entries) = fs::read_dir(layout.work_dir()) else { return };
-    for path in entries.flatten().map(|e| e.path()) {
+    remove_unused_in(&layout.work_dir(), "");
+    for tree in [layout.source_tree(), layout.dkms_tree()] {
+        remove_unused_in(&tree, Layout::UNPACKING);
+    }
+}
+
+/// Removes folders by the beginning of their name, unless somebody has a lock on them.
+fn remove_unused_in(folder: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let ours = entries.flatten().filter(|e| e.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()));
+    for path in ours.map(|e| e.path()) {
         let Ok(folder) = fs::File::open(&path) else { continue };
         if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok()
             && let Err(error) = remove_folder(&path)

@@ -65,6 +65,11 @@ impl Action {
         matches!(self, Self::Remove | Self::Unbuild | Self::Uninstall | Self::Mktarball | Self::Status)
     }
 
+    /// Whether it is for the running kernel where none is named.
+    fn has_default_kernel(self) -> bool {
+        !matches!(self, Self::Add | Self::Ldtarball | Self::Status)
+    }
+
     /// Whether it is for one kernel.
     fn takes_one_kernel(self) -> bool {
         matches!(self, Self::Autoinstall | Self::Match | Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm)
@@ -388,6 +393,13 @@ fn understand(
     {
         return Err(Failure::new(4, format!("{} needs the kernel: -k KERNEL", action.as_str())));
     }
+    if let Some(root) = &args.root
+        && action.has_default_kernel()
+        && !(args.all || args.source_only)
+        && args.kernels.is_empty()
+    {
+        return Err(no_kernel_there(root));
+    }
     if args.arches.len() > 1 && args.arches.len() != args.kernels.len() {
         return Err(Failure::new(
             1,
@@ -399,6 +411,11 @@ fn understand(
         ));
     }
     Ok(())
+}
+
+/// What is asked for needs a kernel, and in another root none is the default.
+pub(crate) fn no_kernel_there(root: &Path) -> Failure {
+    Failure::new(1, format!("which kernel? no kernel runs in {}; name one with -k", root.display()))
 }
 
 /// Takes a bare word for what it is; tells when it has no effect.
@@ -504,6 +521,9 @@ mod tests {
     #[case::not_in_that_root("add a/1 --root /other", "add a 1")]
     #[case::in_that_root("add /src/a --root /other", "add folder /src/a")]
     #[case::in_that_root("--root=/other add here", "add folder here")]
+    #[case("remove a/1 --all --root /other", "remove a 1")]
+    #[case("mktarball a/1 --source-only --root /other", "mktarball a 1")]
+    #[case("status --root /other", "status")]
     #[case("nonsense", "")]
     fn words_come_in_any_order(#[case] line: &str, #[case] wanted: &str) {
         assert_eq!(shown(line), wanted);
@@ -532,6 +552,10 @@ mod tests {
     #[case("build -k 6.1/x86_64 -k /", 16)]
     #[case("mktarball --binaries-only --source-only", 8)]
     #[case("build --directive AUTOINSTALL", 2)]
+    #[case("build a/1 --root /other", 1)]
+    #[case("--root /other autoinstall", 1)]
+    #[case("remove a/1 --root /other", 1)]
+    #[case("mktarball a/1 --root /other", 1)]
     fn what_is_wrong_has_its_classic_code(#[case] line: &str, #[case] code: u8) {
         let failure = parsed(line).unwrap_err();
         assert_eq!(failure.code, code, "{}", failure.message);

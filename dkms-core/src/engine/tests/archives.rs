@@ -209,6 +209,23 @@ fn what_no_archive_can_hold_is_left_out_and_links_come_along() {
 }
 
 #[test]
+fn what_a_killed_load_leaves_is_swept_and_one_that_runs_is_not() {
+    let machine = Machine::new();
+    let trees = [machine.layout().source_tree(), machine.layout().dkms_tree()];
+    let folders = |name: &str| trees.clone().map(|tree| tree.join(name));
+    for folder in folders(".dkmsd-load-killed").iter().chain(&folders(".dkmsd-load-runs")).chain(&folders("a-1")) {
+        fs::create_dir_all(folder.join("dkms_source_tree")).unwrap();
+    }
+    let held = folders(".dkmsd-load-runs").map(|folder| crate::build::workspace::hold(&folder).unwrap());
+    machine.engine().recover(&mut quiet()).unwrap();
+    let there = |name: &str| folders(name).map(|folder| folder.is_dir());
+    assert_eq!((there(".dkmsd-load-killed"), there(".dkmsd-load-runs")), ([false; 2], [true; 2]));
+    drop(held);
+    machine.engine().recover(&mut quiet()).unwrap();
+    assert_eq!((there(".dkmsd-load-runs"), there("a-1")), ([false; 2], [true; 2]));
+}
+
+#[test]
 fn links_that_lead_out_of_the_source_are_named() {
     let machine = Machine::new();
     let package = machine.built("");
