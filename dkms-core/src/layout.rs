@@ -401,6 +401,13 @@ impl Layout {
         self.state_dir().join("failures")
     }
 
+    /// `<state>/displaced/<name>/<version>/<kernel>-<arch>`: copies of installed files that somebody had changed when they
+    /// were taken away.
+    #[must_use]
+    pub fn displaced_dir(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
+        self.state_dir().join("displaced").join(&package.name).join(&package.version).join(entry_file(kernel))
+    }
+
     /// `/var/lib/dkmsd/holds.json`: what an admin removed by hand.
     #[must_use]
     pub fn holds(&self) -> PathBuf {
