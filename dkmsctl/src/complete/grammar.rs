@@ -20,6 +20,8 @@ pub struct Action {
     pub help: String,
     /// Paths that can stand where a package can.
     pub paths: Paths,
+    /// The words of which one can stand there, each with what it means.
+    pub words: Vec<(String, String)>,
 }
 
 /// An option.
@@ -127,7 +129,9 @@ impl Grammar {
             Kind::File => Paths::Files,
             _ => paths,
         });
-        self.actions.push(Action { word, help: first_line(command.get_about()), paths });
+        let values = command.get_positionals().flat_map(clap::Arg::get_possible_values);
+        let words = values.map(|value| (value.get_name().to_owned(), first_line(value.get_help()))).collect();
+        self.actions.push(Action { word, help: first_line(command.get_about()), paths, words });
     }
 }
 

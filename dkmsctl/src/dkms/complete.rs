@@ -101,6 +101,7 @@ fn grammar() -> Grammar {
         word: (*word).to_owned(),
         help: (*help).to_owned(),
         paths: *paths,
+        words: Vec::new(),
     };
     let mut grammar = Grammar { actions: ACTIONS.iter().map(action).collect(), options: Vec::new() };
     let words = |words: &[&str]| Place::With(words.iter().map(|w| (*w).to_owned()).collect());
