@@ -218,9 +218,9 @@ const DONE: &[Case] = &[
     case(0, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0; own $K").after("grep updates/dkms/tiny.ko /lib/modules/$K/modules.dep"),
     case(0, "dkms build t-one/1.0 -k $K --directive 'MAKE[0]=false' --directive='MAKE[0]=cp ready/$kernelver/tiny.ko .'").given(ONE),
     case(0, "dkms build t-one/1.0 -k $K -j 3 --verbose --debug").given(ONE),
-    case(0, "dkms build t-one/1.0 -k $K > said; grep -q 'log /.*make.log' said")
+    case(0, "dkms build t-one/1.0 -k $K > said; grep -q ': adding' said")
         .given("pkg t-one 1.0; echo verbose=yes > /etc/dkms/framework.conf"),
-    case(0, "dkms build t-one/1.0 -k $K > said; ! grep 'log /' said")
+    case(0, "dkms build t-one/1.0 -k $K > said; ! grep ': adding' said")
         .given("pkg t-one 1.0; echo verbose=no > /etc/dkms/framework.conf"),
     case(0, "dkms build t-one/1.0 -k $K -c other.conf")
         .given("pkg t-one 1.0 MAKE[0]=false; sed '$d' /usr/src/t-one-1.0/dkms.conf > other.conf"),
@@ -503,6 +503,7 @@ const ARCHIVES: &[Case] = &[
     case(0, "dkms mktarball t-one/1.0 -k $K")
         .given(BUILT)
         .after("tar -tzf /var/lib/dkms/t-one/1.0/tarball/t-one-1.0-kernel$K-$A.dkms.tar.gz | grep -F dkms_main_tree/$K/$A/module/tiny.ko"),
+    case(6, "dkms mktarball t-one/1.0 --source-only --archive x.zip").given(ADDED).err(&["x.zip", ".tar.gz"]).after("! test -e /var/lib/dkms/t-one/1.0/tarball"),
     case(0, "dkms mktarball t-one/1.0 --source-only")
         .given(ADDED)
         .after("tar -tzf /var/lib/dkms/t-one/1.0/tarball/t-one-1.0-source-only.dkms.tar.gz | grep dkms_source_tree/dkms.conf"),
@@ -523,6 +524,8 @@ const ARCHIVES: &[Case] = &[
         )
         .err(&["t-one"])
         .after("test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko"),
+    case(2, "dkms ldtarball here/gone.tar.gz").err(&["here/gone.tar.gz"]),
+    case(2, "dkms ldtarball here").given("pkg t-one 1.0; mv /usr/src/t-one-1.0 here").err(&["dkms add here"]),
     case(2, "dkms ldtarball --archive gone.tar.gz").err(&["gone.tar.gz"]),
     case(3, "dkms mktarball nosuch/1.0 -k $K").err(&["nosuch/1.0"]),
     case(3, "dkms ldtarball none.tar.gz").given("echo x > text; tar -czf none.tar.gz text").err(&["none.tar.gz"]),

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use dkms_core::model::{Arch, KernelRelease};
 use lexopt::Arg::{Long, Short, Value};
-use lexopt::ValueExt as _;
 
 use super::failure::Failure;
 
@@ -277,7 +276,11 @@ fn options(
             Short('V') | Long("version") => args.show = args.show.or(Some(Show::Version)),
             Short('h') | Long("help") => args.show = args.show.or(Some(Show::Help)),
             Short('j') => {
-                args.jobs = Some(parser.value()?.parse().map_err(|why| Failure::new(2, format!("-j: {why}")))?);
+                let given = text(parser.value()?, "-j")?;
+                let jobs = given.parse();
+                args.jobs = Some(
+                    jobs.map_err(|_| Failure::new(2, format!("-j {given}: write a number of jobs; 0 for no limit")))?,
+                );
             }
             Long("templatekernel") => {
                 let kernel = text(parser.value()?, "--templatekernel")?;
