@@ -100,7 +100,7 @@ pub enum Error {
 
     /// The source of a package that is in the tree is missing.
     #[error(
-        "{package} is broken: its source {} is missing; put the source back, or forget the package with: dkmsctl remove {package}",
+        "{package} is broken: its source {} is missing; put the source back, or forget the package with: dkms remove {package} --all",
         path.display()
     )]
     Broken {
@@ -117,6 +117,15 @@ pub enum Error {
         package: PackageId,
         /// Its source.
         path: PathBuf,
+    },
+
+    /// `--root` names what is no system to work on.
+    #[error("--root {}: {why}", path.display())]
+    NotARoot {
+        /// What it names.
+        path: PathBuf,
+        /// Why it cannot be entered.
+        why: String,
     },
 
     /// The source has no dkms.conf.
@@ -552,7 +561,7 @@ impl Error {
             | Self::NoTemplate
             | Self::BadSettings { .. }
             | Self::OnlyBinaries { .. } => 1,
-            Self::NoSource { .. } | Self::SameKernel { .. } | Self::NoArchive { .. } => 2,
+            Self::NoSource { .. } | Self::SameKernel { .. } | Self::NoArchive { .. } | Self::NotARoot { .. } => 2,
             Self::AlreadyAdded { .. }
             | Self::NotAdded { .. }
             | Self::UnknownPackage { .. }

@@ -251,6 +251,9 @@ impl Layout {
         self.package_dir(name).join(format!(".dkmsd-undo-{}-{}", kernel.release, kernel.arch))
     }
 
+    /// What the names of folders begin with in which archives are unpacked, beside the trees' own.
+    pub(crate) const UNPACKING: &str = ".dkmsd-load-";
+
     /// What the names of [`Layout::depmod_due`] begin with.
     pub(crate) const DEPMOD_DUE: &str = ".dkmsd-depmod-due-";
 
@@ -396,6 +399,13 @@ impl Layout {
     #[must_use]
     pub fn failures_dir(&self) -> PathBuf {
         self.state_dir().join("failures")
+    }
+
+    /// `<state>/displaced/<name>/<version>/<kernel>-<arch>`: copies of installed files that somebody had changed when they
+    /// were taken away.
+    #[must_use]
+    pub fn displaced_dir(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
+        self.state_dir().join("displaced").join(&package.name).join(&package.version).join(entry_file(kernel))
     }
 
     /// `/var/lib/dkmsd/holds.json`: what an admin removed by hand.

@@ -77,7 +77,8 @@ pub struct Settings {
     pub install_tree: Option<PathBuf>,
     /// `--kernelsourcedir`: one folder of headers for every kernel, as seen from inside the root.
     pub kernel_source_dir: Option<PathBuf>,
-    /// `tmp_location`: read, and without effect, as temporary folders are made beside what becomes of them.
+    /// `tmp_location`: where a process makes the jobserver that it has for itself alone. A build's own /tmp is in memory,
+    /// and whatever else is temporary is made beside what becomes of it.
     pub tmp_location: PathBuf,
     /// `verbose`: the drop-in says more, as with `--verbose`.
     pub verbose: bool,

@@ -93,6 +93,8 @@ fn typed(shell: &str, line: &str) -> (Vec<String>, String) {
 #[case("dkmsctl rebuild --all", "--all-kernels", "dkmsctl rebuild --all-kernels ")]
 #[case("dkmsctl --root root build hello --kernel ", "6.1 6.12", "dkmsctl --root root build hello --kernel 6.1")]
 #[case("dkmsctl add dri", "", "dkmsctl add driver/")]
+#[case("dkmsctl mok ", "enroll generate status", "dkmsctl mok ")]
+#[case("dkmsctl mok e", "enroll", "dkmsctl mok enroll ")]
 fn on_a_terminal(
     #[values("bash", "zsh")] shell: &str,
     #[case] line: &str,
@@ -130,6 +132,7 @@ fn a_value_behind_its_sign(#[case] shell: &str, #[case] wanted: &str) {
 #[case("dkms nonsense", "")]
 #[case("dkmsctl reb", "rebuild\tBuild and install again, whatever was there and whatever failed before")]
 #[case("dkmsctl --root root uninstall ", "r8169/2.2LK\tinstalled on 6.12")]
+#[case("dkmsctl mok g", "generate\tMake key and certificate where they are missing")]
 fn in_fish(#[case] line: &str, #[case] wanted: &str) {
     let folder = machine();
     let program = line.split(' ').find(|word| word.starts_with("dkms")).unwrap();

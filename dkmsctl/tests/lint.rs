@@ -141,3 +141,19 @@ fn what_is_no_kernel_and_no_package_is_refused() {
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
 }
+
+#[test]
+fn options_may_come_first_and_quiet_is_quiet() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("dkms.conf"), "PACKAGE_NAME=a\n").unwrap();
+    for (words, code, silent) in [
+        (["--json", "lint"], 8, false),
+        (["-q", "lint"], 8, true),
+        (["lint", "--quiet"], 8, true),
+        (["lint", "status"], 4, false),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_dkms")).args(words).arg(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+        assert_eq!(output.stdout.is_empty() && output.stderr.is_empty(), silent, "{words:?}: {output:?}");
+    }
+}

@@ -69,6 +69,12 @@ fn exit_codes() {
     machine.sh("dkms remove broken-dkmsd/1.0 --all && rm -r /usr/src/broken-dkmsd-1.0");
     assert_eq!(autoinstaller(&format!("start {kernel}")), 0);
 
+    // What was taken off by hand stays off until somebody asks by hand.
+    machine.sh(&format!("dkms uninstall hello-dkmsd/1.0 -k {kernel}"));
+    assert_eq!(autoinstaller(&format!("start {kernel}")), 0);
+    machine.sh(&format!("! ls /lib/modules/{kernel}/updates/dkms/hello_dkmsd.ko*; dkms autoinstall -k {kernel}"));
+    machine.sh(&format!("ls /lib/modules/{kernel}/updates/dkms/hello_dkmsd.ko*"));
+
     machine.sh("mkdir /usr/src/by-hand-1.0 && cp /usr/src/hello-dkmsd-1.0/* /usr/src/by-hand-1.0/ && cd /usr/src/by-hand-1.0 &&
          sed -i 's/hello-dkmsd/by-hand/; /AUTOINSTALL/d' dkms.conf");
     assert_eq!(code("by-hand 1.0"), 0, "without AUTOINSTALL it is only added");

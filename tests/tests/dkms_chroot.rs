@@ -92,5 +92,19 @@ fn a_package_lives_in_a_chroot_and_in_an_image() {
     let refused = machine.try_sh("dkms --root /srv/image build hello-dkmsd/1.0");
     assert_ne!(refused.code, 0, "{refused:?}");
     assert!(refused.stderr.contains("-k"), "which kernel? {refused:?}");
+    let refused = machine.try_sh(&format!("dkms --root /srv/image/usr build hello-dkmsd/1.0 -k {}", beside.kernel));
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("/srv/image/usr") && refused.stderr.contains("proc"), "{refused:?}");
+
+    // A package's script runs in the image, in the folder that is its source there.
+    beside.drop_source();
+    let source = "/srv/image/usr/src/hello-dkmsd-1.0";
+    machine.sh(&format!(
+        "echo POST_INSTALL=mark.sh >> {source}/dkms.conf; printf '#!/bin/sh\\npwd > /mark\\n' > {source}/mark.sh
+         chmod +x {source}/mark.sh; dkms --root /srv/image install hello-dkmsd/1.0 -k {}
+         test $(cat /srv/image/mark) = /usr/src/hello-dkmsd-1.0; ! test -e /mark
+         dkms --root /srv/image remove hello-dkmsd/1.0 --all; rm /srv/image/mark",
+        beside.kernel
+    ));
     assert_eq!(machine.sh("ls -A /usr/src /lib/modules /var/lib | sort"), before);
 }

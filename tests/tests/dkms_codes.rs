@@ -165,6 +165,25 @@ const DONE: &[Case] = &[
         .given("pkg t-one 1.0; pkg t-one 2.0; dkms install t-one/1.0 -k $K -k $OLD; dkms add t-one/2.0")
         .after("test \"$(dkms status)\" = 't-one/2.0: added'; ! test -e /lib/modules/$OLD/updates"),
     case(0, "dkms remove t-one/1.0").given(ADDED).after("! test -e /var/lib/dkms/t-one"),
+    // Whatever is wrong with its source.
+    case(0, "dkms remove t-one/1.0 --all")
+        .given(BROKEN)
+        .err(&["t-one/1.0", "/usr/src/t-one-1.0"])
+        .after("! test -e /var/lib/dkms/t-one; ! test -e /lib/modules/$K/updates"),
+    case(0, "dkms remove t-one/1.0 --all")
+        .given("pkg t-one 1.0; own $K 0.9; dkms install t-one/1.0 -k $K; rm /var/lib/dkms/t-one/1.0/source")
+        .err(&["t-one/1.0"])
+        .after(
+            "! test -e /var/lib/dkms/t-one; test -e /usr/src/t-one-1.0/dkms.conf
+             test $(modinfo -k $K -F filename tiny) = /lib/modules/$K/kernel/lib/tiny.ko",
+        ),
+    case(0, "dkms remove t-one/1.0").given("pkg t-one 1.0; dkms add t-one/1.0; rm -r /usr/src/t-one-1.0").after("! test -e /var/lib/dkms/t-one"),
+    case(0, "dkms remove t-one/1.0 --all")
+        .given("pkg t-one 1.0; dkms install t-one/1.0 -k $K; rm /usr/src/t-one-1.0/dkms.conf")
+        .after("! test -e /var/lib/dkms/t-one; ! test -e /lib/modules/$K/updates"),
+    case(0, "dkms remove t-one/1.0 --all")
+        .given("pkg t-one 1.0; dkms install t-one/1.0 -k $K; echo 'if' > /usr/src/t-one-1.0/dkms.conf")
+        .after("! test -e /var/lib/dkms/t-one; ! test -e /lib/modules/$K/updates"),
     // Nothing to do on that kernel.
     case(0, "dkms uninstall t-one/1.0 -k $OLD").given(INSTALLED).after(INSTALLED_FILE),
     case(0, "dkms uninstall t-one/1.0 -k $K").given(BUILT),
@@ -199,6 +218,10 @@ const DONE: &[Case] = &[
     case(0, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0; own $K").after("grep updates/dkms/tiny.ko /lib/modules/$K/modules.dep"),
     case(0, "dkms build t-one/1.0 -k $K --directive 'MAKE[0]=false' --directive='MAKE[0]=cp ready/$kernelver/tiny.ko .'").given(ONE),
     case(0, "dkms build t-one/1.0 -k $K -j 3 --verbose --debug").given(ONE),
+    case(0, "dkms build t-one/1.0 -k $K > said; grep -q ': adding' said")
+        .given("pkg t-one 1.0; echo verbose=yes > /etc/dkms/framework.conf"),
+    case(0, "dkms build t-one/1.0 -k $K > said; ! grep ': adding' said")
+        .given("pkg t-one 1.0; echo verbose=no > /etc/dkms/framework.conf"),
     case(0, "dkms build t-one/1.0 -k $K -c other.conf")
         .given("pkg t-one 1.0 MAKE[0]=false; sed '$d' /usr/src/t-one-1.0/dkms.conf > other.conf"),
     // A real compile: make's default command line, and the compiler of the kernel.
@@ -272,7 +295,7 @@ const REFUSED: &[Case] = &[
     case(4, "dkms install t-one/1.0 -k $K").given(BROKEN).err(&["t-one/1.0"]),
     case(4, "dkms uninstall t-one/1.0 -k $K").given(BROKEN).err(&["t-one/1.0"]).after(INSTALLED_FILE),
     case(4, "dkms unbuild t-one/1.0 -k $K").given(BROKEN).err(&["t-one/1.0"]).after(INSTALLED_FILE),
-    case(4, "dkms remove t-one/1.0 --all").given(BROKEN).err(&["t-one/1.0"]).after(INSTALLED_FILE),
+    case(4, "dkms remove t-one/1.0 -k $K").given(BROKEN).err(&["t-one/1.0", "--all"]).after(INSTALLED_FILE),
     // add restores the missing link.
     case(0, "dkms add t-one/1.0").given("pkg t-one 1.0; mkdir -p /var/lib/dkms/t-one/1.0").after("test -d /var/lib/dkms/t-one/1.0/source/"),
     case(4, "mv /usr/lib/os-release /etc/os-release .; dkms install t-one/1.0 -k $K; code=$?; mv -t /usr/lib os-release; ln -s ../usr/lib/os-release /etc; exit $code")
@@ -462,6 +485,13 @@ t-two/1.0, $OLD, x86_64: installed\"; ! test -e /lib/modules/$K/updates; test -e
         .given(INSTALLED)
         .after("test \"$(dkms status)\" = 't-one/1.0: added'"),
     // Its source is missing, and the kernel goes all the same.
+    // A folder where something is mounted stays, and keeps no other.
+    case(0, "dkms kernel_prerm -k $OLD; umount /lib/modules/$OLD/m")
+        .given(
+            "pkg t-one 1.0; dkms install t-one/1.0 -k $OLD; cd /lib/modules/$OLD; mkdir -p a/b m z
+             mount -t tmpfs none m",
+        )
+        .after("cd /lib/modules/$OLD; rmdir m; ! test -e a; ! test -e z; ! test -e updates"),
     case(0, "dkms kernel_prerm -k $K").given(BROKEN).after("! test -e /lib/modules/$K/updates"),
     case(0, "dkms kernel_preinst -k $K").given(BROKEN).err(&["t-one/1.0"]).after(INSTALLED_FILE),
     case(14, "dkms kernel_prerm -k $K; code=$?; umount /lib/modules/$K; exit $code").given(FIXED).err(&["t-one/1.0"]),
@@ -473,6 +503,7 @@ const ARCHIVES: &[Case] = &[
     case(0, "dkms mktarball t-one/1.0 -k $K")
         .given(BUILT)
         .after("tar -tzf /var/lib/dkms/t-one/1.0/tarball/t-one-1.0-kernel$K-$A.dkms.tar.gz | grep -F dkms_main_tree/$K/$A/module/tiny.ko"),
+    case(6, "dkms mktarball t-one/1.0 --source-only --archive x.zip").given(ADDED).err(&["x.zip", ".tar.gz"]).after("! test -e /var/lib/dkms/t-one/1.0/tarball"),
     case(0, "dkms mktarball t-one/1.0 --source-only")
         .given(ADDED)
         .after("tar -tzf /var/lib/dkms/t-one/1.0/tarball/t-one-1.0-source-only.dkms.tar.gz | grep dkms_source_tree/dkms.conf"),
@@ -493,6 +524,8 @@ const ARCHIVES: &[Case] = &[
         )
         .err(&["t-one"])
         .after("test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko"),
+    case(2, "dkms ldtarball here/gone.tar.gz").err(&["here/gone.tar.gz"]),
+    case(2, "dkms ldtarball here").given("pkg t-one 1.0; mv /usr/src/t-one-1.0 here").err(&["dkms add here"]),
     case(2, "dkms ldtarball --archive gone.tar.gz").err(&["gone.tar.gz"]),
     case(3, "dkms mktarball nosuch/1.0 -k $K").err(&["nosuch/1.0"]),
     case(3, "dkms ldtarball none.tar.gz").given("echo x > text; tar -czf none.tar.gz text").err(&["none.tar.gz"]),

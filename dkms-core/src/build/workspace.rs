@@ -61,7 +61,7 @@ impl Workspace {
                 fs::create_dir_all(&work).at("make", &work)?;
                 let prefix = format!("{}-{}-", package.name, package.version);
                 // Nobody but us may enter it: the build sees its part of it at the classic path.
-                Some(held_in(&work, &prefix)?)
+                Some(held(|| private_in(&work, &prefix))?)
             }
         };
         let (own, in_use) = own.unzip();
@@ -227,26 +227,40 @@ fn hold_mount_point(classic: &Path) -> io::Result<fs::File> {
     }
 }
 
-/// A private folder, locked: as long as it is, nobody takes it for abandoned.
-fn held_in(work: &Path, prefix: &str) -> Result<(tempfile::TempDir, fs::File)> {
+/// A new folder, and what says that it is in use until it is closed: see [`remove_abandoned`].
+pub(crate) fn held(make: impl Fn() -> Result<tempfile::TempDir>) -> Result<(tempfile::TempDir, fs::File)> {
     loop {
-        let own = private_in(work, prefix)?;
-        let folder = match fs::File::open(own.path()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened.at("open", own.path())?,
-        };
-        rustix::fs::flock(&folder, FlockOperation::LockShared).at("lock", own.path())?;
-        // Somebody who looked between our steps may have taken it for abandoned and removed it.
-        if own.path().exists() {
-            return Ok((own, folder));
+        let made = make()?;
+        match hold(made.path()) {
+            Ok(held) if made.path().is_dir() => return Ok((made, held)),
+            // Removed before it was held.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("hold", made.path()),
         }
     }
 }
 
-/// Removes the folders of builds that were killed. Those of builds that run are left alone.
+/// Says that a folder is in use until the returned handle is closed.
+pub(crate) fn hold(folder: &Path) -> io::Result<fs::File> {
+    let folder = fs::File::open(folder)?;
+    rustix::fs::flock(&folder, FlockOperation::LockShared)?;
+    Ok(folder)
+}
+
+/// Removes the folders of builds and of archives' unpacking that were killed. Those in use are left alone.
 pub fn remove_abandoned(layout: &Layout) {
-    let Ok(entries) = fs::read_dir(layout.work_dir()) else { return };
-    for path in entries.flatten().map(|e| e.path()) {
+    remove_unused_in(&layout.work_dir(), "");
+    for tree in [layout.source_tree(), layout.dkms_tree()] {
+        remove_unused_in(&tree, Layout::UNPACKING);
+    }
+}
+
+/// Removes folders by the beginning of their name, unless somebody has a lock on them.
+fn remove_unused_in(folder: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let ours = entries.flatten().filter(|e| e.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()));
+    for path in ours.map(|e| e.path()) {
         let Ok(folder) = fs::File::open(&path) else { continue };
         if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok()
             && let Err(error) = remove_folder(&path)

@@ -113,6 +113,19 @@ pub(super) fn located(complaint: &str) -> (Option<usize>, &str) {
     found.map_or((None, complaint), |(line, why)| (Some(line), why))
 }
 
+/// A complaint of bash's about a file, as people read it.
+pub(super) fn told(path: &Path, complaint: &str) -> String {
+    match located(complaint) {
+        (Some(line), why) => format!("{}:{line}: {why}", path.display()),
+        (None, why) => format!("{}: {why}", path.display()),
+    }
+}
+
+/// Whether bash reads no further.
+pub(super) fn ends_reading(complaint: &str) -> bool {
+    ["syntax error", "unexpected EOF"].iter().any(|words| complaint.contains(words))
+}
+
 /// The first line where bash finds no meaning, and what it says of it. Nothing of the file is run.
 pub(super) fn syntax_error(layout: &Layout, file: &ConfFile, timeout: Duration) -> Result<Option<(usize, String)>> {
     let fail = |why: String| Error::Evaluation { path: file.path.clone(), why };

@@ -78,6 +78,8 @@ struct Scope {
     vars: Vec<(&'static str, String)>,
     /// What earlier files set.
     entries: Vec<Entry>,
+    /// Whether what bash complains of is told at once: nobody lints these files.
+    aloud: bool,
 }
 
 impl Scope {
@@ -94,7 +96,7 @@ impl Scope {
         ];
         vars.extend(input.module.map(|m| ("module", m.to_owned())));
         vars.extend(input.module_version.map(|v| ("module_version", v.to_owned())));
-        Self { names: directive::DIRECTIVES, vars, entries: Vec::new() }
+        Self { names: directive::DIRECTIVES, vars, entries: Vec::new(), aloud: false }
     }
 }
 
@@ -176,7 +178,7 @@ impl Evaluator {
         preset: Vec<(&'static str, String)>,
         with_bash: bool,
     ) -> Result<Option<BTreeMap<String, String>>> {
-        let mut scope = Scope { names, vars: preset, entries: Vec::new() };
+        let mut scope = Scope { names, vars: preset, entries: Vec::new(), aloud: true };
         if !self.read_files(&mut scope, files, with_bash)? {
             return Ok(None);
         }
@@ -251,7 +253,17 @@ impl Evaluator {
         self.counters.bash.fetch_add(1, Ordering::Relaxed);
         let said = bash::read(&self.layout, scope, file, extra, self.timeout)?;
         if let (Some(first), Some(file)) = (said.complaints.first(), file) {
-            tracing::info!(path = %file.path.display(), said = first, lines = said.complaints.len(), "bash complains");
+            let path = file.path.display();
+            if scope.aloud {
+                for complaint in &said.complaints {
+                    tracing::warn!("{}", bash::told(&file.path, complaint));
+                }
+                if said.complaints.iter().any(|complaint| bash::ends_reading(complaint)) {
+                    tracing::warn!("{path}: what follows that is not read; mend it, or those settings have no effect");
+                }
+            } else {
+                tracing::info!(%path, said = first, lines = said.complaints.len(), "bash complains");
+            }
         }
         Ok(Some(said.entries))
     }

@@ -13,7 +13,12 @@ const MOST_LINKS: usize = 40;
 ///
 /// Each step is taken as the kernel would, through other links too: `..` after a link leads out of where the link leads.
 pub(crate) fn leaving<'a>(nodes: &'a Nodes, root: &Path) -> Option<(&'a Path, &'a Path)> {
-    nodes.iter().find_map(|(path, node)| match node {
+    all_leaving(nodes, root).next()
+}
+
+/// As [`leaving`], every one of them.
+pub(crate) fn all_leaving<'a>(nodes: &'a Nodes, root: &Path) -> impl Iterator<Item = (&'a Path, &'a Path)> {
+    nodes.iter().filter_map(move |(path, node)| match node {
         Node::Link(target) if path.starts_with(root) && leaves(nodes, root, path, target) => {
             Some((path.as_path(), target.as_path()))
         }

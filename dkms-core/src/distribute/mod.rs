@@ -17,9 +17,9 @@ mod place;
 mod unpack;
 
 pub(crate) use inside::{BINARIES_ONLY, Inside, MAIN_TREE, SOURCE_TREE, inside};
-pub(crate) use links::leaving;
+pub(crate) use links::{all_leaving, leaving};
 pub use name::Contents;
-pub(crate) use name::{archive_name, compression};
-pub(crate) use pack::{Member, write};
+pub(crate) use name::{SUFFIXES, archive_name, compression};
+pub(crate) use pack::{Member, Packed, write};
 pub(crate) use place::{same_tree, swap_in};
 pub(crate) use unpack::{Limits, Places, Refused, make_links, unpack};

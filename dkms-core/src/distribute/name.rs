@@ -46,18 +46,21 @@ pub(crate) fn archive_name(package: &PackageId, contents: Contents, kernels: &[K
     format!("{}-{}{what}.dkms.tar.gz", package.name, package.version)
 }
 
-/// What the end of a name asks for; none for a compression that is not written here. As tar's `--auto-compress`, a name
-/// that says nothing is not compressed.
+/// The suffixes of [`compression`], for people.
+pub(crate) const SUFFIXES: &str = ".tar.gz, .tar.xz, .tar.bz2, .tar.zst (or .tgz, .txz, .tbz2, .tzst) or .tar";
+
+/// What the end of a name asks for; none for one that says nothing of a compression that is written here.
 pub(crate) fn compression(archive: &Path) -> Option<Compression> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy();
-    let Some((_, suffix)) = name.rsplit_once('.') else { return Some(Compression::Plain) };
-    match suffix {
+    // Digits behind the last dot are the end of a version.
+    let suffix = name.rsplit_once('.').map(|(_, suffix)| suffix).filter(|s| !s.bytes().all(|b| b.is_ascii_digit()));
+    match suffix.unwrap_or("tar") {
+        "tar" => Some(Compression::Plain),
         "gz" | "tgz" | "taz" => Some(Compression::Gzip),
         "xz" | "txz" => Some(Compression::Xz),
         "bz2" | "tbz" | "tbz2" | "tz2" => Some(Compression::Bzip2),
         "zst" | "tzst" => Some(Compression::Zstd),
-        "Z" | "taZ" | "lz" | "lzma" | "tlz" | "lzo" => None,
-        _ => Some(Compression::Plain),
+        _ => None,
     }
 }
 
@@ -103,7 +106,11 @@ mod tests {
     #[case("a.tar", Some(Compression::Plain))]
     #[case("a", Some(Compression::Plain))]
     #[case("a.gz/b", Some(Compression::Plain))]
+    #[case("driver-1.0", Some(Compression::Plain))]
     #[case("a.tar.lzma", None)]
+    #[case("a.zip", None)]
+    #[case("a.7z", None)]
+    #[case("a.dkms", None)]
     fn the_suffix_chooses(#[case] name: &str, #[case] wanted: Option<Compression>) {
         assert_eq!(compression(Path::new(name)), wanted);
     }

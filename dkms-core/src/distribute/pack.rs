@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
 
 use super::codec::{self, Compression};
+use super::unpack::{Node, Nodes};
 use crate::tree::files;
 
 /// What is written.
@@ -29,16 +30,25 @@ pub(crate) enum Member {
     },
 }
 
-/// Writes an archive into a folder that exists; gives what was left out because an archive cannot hold it.
+/// What is worth knowing of an archive that was written.
+#[derive(Debug, Default)]
+pub(crate) struct Packed {
+    /// What was left out because an archive cannot hold it.
+    pub(crate) left_out: Vec<PathBuf>,
+    /// The links in it, by path in it.
+    pub(crate) links: Nodes,
+}
+
+/// Writes an archive into a folder that exists.
 ///
 /// # Errors
 /// When something cannot be read or written, or changes meanwhile.
-pub(crate) fn write(archive: &Path, compression: Compression, members: &[Member]) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn write(archive: &Path, compression: Compression, members: &[Member]) -> io::Result<Packed> {
     let folder = archive.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::Builder::new().prefix(".dkmsd-").tempfile_in(folder)?;
-    let mut left_out = Vec::new();
+    let mut packed = Packed::default();
     let written = codec::compress(compression, BufWriter::new(file), |into| {
-        let mut packing = Packing { builder: Builder::new(into), left_out: &mut left_out };
+        let mut packing = Packing { builder: Builder::new(into), packed: &mut packed };
         for member in members {
             packing.member(member)?;
         }
@@ -49,12 +59,12 @@ pub(crate) fn write(archive: &Path, compression: Compression, members: &[Member]
     file.as_file().sync_all()?;
     file.persist(archive).map_err(|error| error.error)?;
     files::sync_parent(archive).map_err(io::Error::other)?;
-    Ok(left_out)
+    Ok(packed)
 }
 
 struct Packing<'a, 'b> {
     builder: Builder<&'a mut dyn Write>,
-    left_out: &'b mut Vec<PathBuf>,
+    packed: &'b mut Packed,
 }
 
 impl Packing<'_, '_> {
@@ -89,11 +99,13 @@ impl Packing<'_, '_> {
             } else if kind.is_symlink() {
                 let mut header = header(EntryType::Symlink, &found);
                 header.set_size(0);
-                self.builder.append_link(&mut header, &to, std::fs::read_link(&from)?).map_err(explain)?;
+                let target = std::fs::read_link(&from).map_err(explain)?;
+                self.builder.append_link(&mut header, &to, &target).map_err(explain)?;
+                self.packed.links.insert(to, Node::Link(target));
             } else if kind.is_file() {
                 self.file(&from, &to).map_err(explain)?;
             } else {
-                self.left_out.push(from);
+                self.packed.left_out.push(from);
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! kernel_postinst, kernel_preinst, kernel_prerm: what a kernel's own package asks for (dkms-contract.md §2).
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::autoinstall::order::Conf;
@@ -144,18 +145,31 @@ fn has_to_do_with(package: &TreePackage, kernel: &KernelId) -> bool {
     package.entries.iter().any(|entry| entry.kernel == *kernel)
 }
 
-/// Removes every empty folder at and below a folder, and those that this leaves empty. Follows no links.
-fn remove_empty_folders(folder: &Path) -> Result<()> {
+/// Removes every empty folder at and below a folder, and those that this leaves empty; tells whether the folder itself is
+/// gone. Follows no links, leaves mount points alone, and goes on after what it cannot remove: the first such is the error.
+fn remove_empty_folders(folder: &Path) -> Result<bool> {
+    let (mut empty, mut failed) = (true, None);
     for entry in fs::read_dir(folder).at("read", folder)? {
         let entry = entry.at("read", folder)?;
-        if entry.file_type().at("look at", entry.path())?.is_dir() {
-            remove_empty_folders(&entry.path())?;
-        }
+        let gone = match entry.file_type().at("look at", entry.path())?.is_dir() {
+            true => remove_empty_folders(&entry.path()),
+            false => Ok(false),
+        };
+        empty &= gone.unwrap_or_else(|error| {
+            failed.get_or_insert(error);
+            false
+        });
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if !empty {
+        return Ok(false);
     }
     match fs::remove_dir(folder) {
-        Err(error) if !matches!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::NotFound) => {
-            Err(error).at("remove", folder)
-        }
-        _ => Ok(()),
+        // Something is mounted there, or has come meanwhile.
+        Err(error) if matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::DirectoryNotEmpty) => Ok(false),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at("remove", folder),
+        _ => Ok(true),
     }
 }

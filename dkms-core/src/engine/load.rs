@@ -12,10 +12,12 @@ use tempfile::TempDir;
 
 use super::{Engine, Order, waiting};
 use crate::artifact::Suffix;
+use crate::build::workspace::held;
 use crate::conf::{Loaded, Request};
 use crate::distribute::{Inside, Limits, Places, Refused, inside, leaving, make_links, same_tree, swap_in, unpack};
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::{Phase, Sink};
+use crate::layout::Layout;
 use crate::model::{KernelId, PackageId};
 use crate::tree::{self, BuiltModule, BuiltRecord, Manifest, SourceState, files};
 
@@ -42,6 +44,8 @@ pub struct LoadedPackage {
 /// An archive, unpacked beside the trees. Removed when dropped, but for what was moved from it.
 struct Unpacked {
     archive: PathBuf,
+    /// Says that the folders are in use.
+    _held: [File; 2],
     source: TempDir,
     tree: TempDir,
     inside: Inside,
@@ -85,9 +89,6 @@ impl Engine {
         super::needs_root(&format!("installing {}", package.display()))?;
         let refused = |why| Error::Rpm { path: package.to_owned(), why };
         let mut command = Command::new("rpm");
-        if self.layout.root() != Path::new("/") {
-            command.arg("--root").arg(self.layout.root());
-        }
         // An absolute path is never taken for an option.
         let path = fs::canonicalize(package).at("look at", package)?;
         let output =
@@ -101,11 +102,8 @@ impl Engine {
     }
 
     fn unpack(&self, archive: &Path) -> Result<Unpacked> {
-        let beside = |folder: PathBuf| {
-            files::make_folders(&folder)?;
-            tempfile::Builder::new().prefix(".dkmsd-load-").tempdir_in(&folder).at("make a folder in", &folder)
-        };
-        let (source, tree) = (beside(self.layout.source_tree())?, beside(self.layout.dkms_tree())?);
+        let (source, held_source) = beside(&self.layout.source_tree())?;
+        let (tree, held_tree) = beside(&self.layout.dkms_tree())?;
         let places = Places { source: source.path(), tree: tree.path() };
         let file = File::open(archive).at("read", archive)?;
         let bad = |why| Error::BadArchive { path: archive.to_owned(), why };
@@ -123,7 +121,7 @@ impl Engine {
         for folder in [&source, &tree] {
             fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).at("open", folder.path())?;
         }
-        Ok(Unpacked { archive: archive.to_owned(), source, tree, inside })
+        Ok(Unpacked { archive: archive.to_owned(), _held: [held_source, held_tree], source, tree, inside })
     }
 
     fn load_conf(&self, unpacked: &Unpacked) -> Result<Loaded> {
@@ -310,6 +308,13 @@ impl Engine {
         manifest.installed = Some(installed);
         manifest.write_to(&new.join(".dkmsd-manifest.json"))
     }
+}
+
+/// A new folder in a tree, and what says that it is in use: without that, whoever puts the tree in order removes it.
+fn beside(tree: &Path) -> Result<(TempDir, File)> {
+    files::make_folders(tree)?;
+    let made = || tempfile::Builder::new().prefix(Layout::UNPACKING).tempdir_in(tree).at("make a folder in", tree);
+    held(made)
 }
 
 /// Removes what only this program may say: a manifest from elsewhere would name files here.

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{Engine, waiting};
-use crate::distribute::{self, BINARIES_ONLY, Contents, MAIN_TREE, Member, SOURCE_TREE, archive_name, compression};
+use crate::distribute::{
+    self, BINARIES_ONLY, Contents, MAIN_TREE, Member, Packed, SOURCE_TREE, SUFFIXES, all_leaving, archive_name,
+    compression,
+};
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
 use crate::model::{KernelId, PackageId};
@@ -40,6 +43,10 @@ impl Engine {
     /// cannot be written (9), or something could not be packed (6).
     pub fn make_tarball(&self, pack: &PackTarball, sink: &mut dyn Sink) -> Result<PathBuf> {
         let package = &pack.package;
+        let unknown = pack.archive.as_deref().filter(|archive| compression(archive).is_none());
+        if let Some(path) = unknown.map(Path::to_owned) {
+            return Err(Error::Pack { package: package.clone(), path, why: no_suffix() });
+        }
         let _lock = tree::lock_package(&self.layout, &package.name, &mut waiting(sink, "the package"))?;
         let source = self.source(package)?;
         let kernels = self.kernels_to_pack(pack)?;
@@ -52,13 +59,22 @@ impl Engine {
         }
         let archive = self.destination(pack, &kernels)?;
         let failed = |why| Error::Pack { package: package.clone(), path: archive.clone(), why };
-        let compression = compression(&archive).ok_or_else(|| {
-            failed("archives are compressed as .gz, .xz, .bz2 or .zst, or not at all (.tar)".to_owned())
-        })?;
+        let compression = compression(&archive).ok_or_else(|| failed(no_suffix()))?;
         let members = self.members(pack, &kernels, &source)?;
-        let left_out = distribute::write(&archive, compression, &members).map_err(|error| failed(error.to_string()))?;
+        let Packed { left_out, links } =
+            distribute::write(&archive, compression, &members).map_err(|error| failed(error.to_string()))?;
         for path in left_out {
             sink.warn(format!("{} is left out: it is no file, folder or link", path.display()));
+        }
+        let top = Path::new(SOURCE_TREE);
+        for (link, target) in all_leaving(&links, top) {
+            let link = source.join(link.strip_prefix(top).unwrap_or(link));
+            sink.warn(format!(
+                "the link {} leads out of the source, to {}: what it leads to is not in the archive, and ldtarball \
+                 refuses an archive with such a link; put the file itself in its place and pack again",
+                link.display(),
+                target.display()
+            ));
         }
         Ok(archive)
     }
@@ -126,4 +142,8 @@ impl Engine {
         members.extend(texts.map(|(name, text)| Member::Text { to: Path::new(BINARIES_ONLY).join(name), text }));
         Ok(members)
     }
+}
+
+fn no_suffix() -> String {
+    format!("its suffix names no kind of archive that is written here; use {SUFFIXES}")
 }

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use crate::conf::Recipe;
 use crate::error::{IoContext, Result};
 use crate::install::find::{self, KernelModules};
+use crate::install::intent::Content;
 use crate::install::plan::{folder_below, is_ours, owned};
 use crate::install::{Withdrawn, due, originals, undo};
 use crate::layout::Layout;
 use crate::model::{KernelId, ModuleName, PackageId};
-use crate::tree::{InstallRecord, Manifest, files, link_target};
+use crate::tree::{self, InstallRecord, Manifest, files, link_target};
 
 /// Uninstalls a package from a kernel. What was built stays, and so does the work of depmod for the caller.
 ///
-/// Removes the files in the manifest that are still ours; without a manifest, those that the classic rules name
+/// Removes the files in the manifest that are still ours, and keeps a copy of those that somebody changed since; without a
+/// manifest, those that the classic rules name
 /// (`recipe` and `modules_folder`, as in [`crate::install::Target`], serve only there). The kernel's folder may be gone.
 /// The mark that depmod is due comes first and the link goes last, so that after a stop at any instant it can be called
 /// again.
@@ -77,8 +79,23 @@ impl Way<'_> {
         if let Some(record) = record {
             for file in &record.files {
                 let path = self.layout.host(&file.path);
-                if !ours.contains(&path) && files::look(&path)?.is_some() {
-                    done.kept.push((file.path.clone(), "it is not the file that was installed".to_owned()));
+                if ours.contains(&path) {
+                    continue;
+                }
+                match Content::at(&path)? {
+                    None => {}
+                    Some(found) => match self.keep_copy(&path, &found)? {
+                        Ok(copy) => {
+                            let (package, kernel) = (self.package, &self.kernel.release);
+                            let (path, copy) = (file.path.display(), copy.display());
+                            tracing::warn!(
+                                "{package}, {kernel}: {path} was changed since it was installed; it is removed, and \
+                                 what it was is kept as {copy}"
+                            );
+                            ours.insert(self.layout.host(&file.path));
+                        }
+                        Err(why) => done.kept.push((file.path.clone(), why)),
+                    },
                 }
             }
             return Ok(ours);
@@ -105,6 +122,44 @@ impl Way<'_> {
             }
         }
         Ok(ours)
+    }
+
+    /// Keeps what somebody put in the place of an installed file; its copy, or why it has to stay.
+    fn keep_copy(&self, path: &Path, found: &Content) -> Result<std::result::Result<PathBuf, String>> {
+        let kernel_folder = self.layout.kernel_folder(&self.kernel.release);
+        if path.starts_with(kernel_folder.join("kernel")) {
+            return Ok(Err("it is not the file that was installed, and may be the kernel's own".to_owned()));
+        }
+        let Content::File { sha256, .. } = found else {
+            return Ok(Err("it is a link, and not the file that was installed".to_owned()));
+        };
+        if let Some(other) = self.owner(path)? {
+            return Ok(Err(format!("it is {other}'s by now")));
+        }
+        let folder = self.layout.displaced_dir(self.package, self.kernel);
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}", sha256.get(..12).unwrap_or(sha256)));
+        let copy = folder.join(name);
+        let kept =
+            files::make_folders(&folder).and_then(|_| files::copy_atomic(path, &copy, 0o644, found.attributes()));
+        Ok(match kept {
+            Ok(_) => Ok(copy),
+            Err(error) => Err(format!("it is not the file that was installed, and no copy could be kept: {error}")),
+        })
+    }
+
+    /// Another package that has this file installed.
+    fn owner(&self, path: &Path) -> Result<Option<PackageId>> {
+        let modules = KernelModules::below(&self.layout.kernel_folder(&self.kernel.release))?;
+        for other in tree::scan(self.layout)?.into_iter().filter(|other| other.id != *self.package) {
+            for entry in other.entries.iter().filter(|entry| entry.kernel == *self.kernel && entry.installed) {
+                let record = entry.manifest.as_ref().and_then(|manifest| manifest.installed.as_ref());
+                if owned(self.layout, &other.id, self.kernel, record, &modules)?.contains(path) {
+                    return Ok(Some(other.id));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The package's modules with their DEST_MODULE_LOCATION, as far as they are known.

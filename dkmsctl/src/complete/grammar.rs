@@ -20,6 +20,8 @@ pub struct Action {
     pub help: String,
     /// Paths that can stand where a package can.
     pub paths: Paths,
+    /// The words of which one can stand there, each with what it means.
+    pub words: Vec<(String, String)>,
 }
 
 /// An option.
@@ -127,7 +129,9 @@ impl Grammar {
             Kind::File => Paths::Files,
             _ => paths,
         });
-        self.actions.push(Action { word, help: first_line(command.get_about()), paths });
+        let values = command.get_positionals().flat_map(clap::Arg::get_possible_values);
+        let words = values.map(|value| (value.get_name().to_owned(), first_line(value.get_help()))).collect();
+        self.actions.push(Action { word, help: first_line(command.get_about()), paths, words });
     }
 }
 
@@ -195,7 +199,8 @@ pub(crate) fn about(action: Option<&str>) -> (Packages, Kernels) {
         "rebuild" => (Packages::Added, Kernels::Buildable),
         "uninstall" => (Packages::Installed, Kernels::Installed),
         "unbuild" => (Packages::Built, Kernels::Built),
-        "remove" | "mktarball" => (Packages::Added, Kernels::Built),
+        "remove" => (Packages::Any, Kernels::Built),
+        "mktarball" => (Packages::Added, Kernels::Built),
         "status" | "logs" => (Packages::Any, Kernels::Any),
         "match" => (Packages::Installed, Kernels::Buildable),
         "lint" | "autoinstall" | "kernel_postinst" => (Packages::None, Kernels::Buildable),

@@ -201,17 +201,18 @@ impl<'a> Line<'a> {
             candidates.extend(actions.map(|a| Candidate { word: a.word.clone(), help: a.help.clone() }));
             return Offer { candidates, paths: Paths::None };
         }
-        let paths = self.grammar.actions.iter().find(|a| Some(a.word.as_str()) == self.action).map(|a| a.paths);
-        let paths = paths.unwrap_or_default();
+        let action = self.grammar.actions.iter().find(|a| Some(a.word.as_str()) == self.action);
+        let (paths, words) = action.map(|a| (a.paths, a.words.as_slice())).unwrap_or_default();
         let (packages, _) = about(self.action);
-        if self.name.is_some() || packages == Packages::None && paths == Paths::None {
+        if self.name.is_some() || packages == Packages::None && paths == Paths::None && words.is_empty() {
             // Nothing but options can follow.
             return Offer { candidates: self.options(), paths: Paths::None };
         }
         if self.current.starts_with(['/', '.', '~']) && paths != Paths::None {
             return Offer { candidates, paths };
         }
-        candidates = self.packages(packages, tree);
+        candidates = words.iter().map(|(word, help)| Candidate { word: word.clone(), help: help.clone() }).collect();
+        candidates.extend(self.packages(packages, tree));
         let other = packages == Packages::Buildable && candidates.iter().any(|c| c.word.starts_with(self.current));
         Offer { candidates, paths: if other { Paths::None } else { paths } }
     }

@@ -59,7 +59,11 @@ impl Tree for Untouched {
 }
 
 fn grammar() -> Grammar {
-    let action = |(word, paths): (&str, Paths)| Action { word: word.to_owned(), help: String::new(), paths };
+    let action = |(word, paths): (&str, Paths)| {
+        let words = if word == "mok" { ["status", "generate"].as_slice() } else { &[] };
+        let words = words.iter().map(|word| ((*word).to_owned(), String::new())).collect();
+        Action { word: word.to_owned(), help: String::new(), paths, words }
+    };
     let place = |actions: &str| match actions {
         "" => Place::Everywhere,
         "-" => Place::Alone,
@@ -84,6 +88,7 @@ fn grammar() -> Grammar {
         ("status", Paths::None),
         ("autoinstall", Paths::None),
         ("ldtarball", Paths::Files),
+        ("mok", Paths::None),
     ];
     let options = [
         ("module", Some('m'), Some(Kind::Package), ""),
@@ -120,6 +125,11 @@ fn words(offer: &Offer) -> String {
 #[case("r8169/2.2LK unb", "unbuild")]
 #[case("nonsense", "")]
 #[case("-m install ins", "install")]
+// Words of an action's own.
+#[case("mok ", "status generate")]
+#[case("mok g", "generate")]
+#[case("mok generate -q", "-q")]
+#[case("mok generate ", "--module -v --kernelver --arch --root --quiet")]
 // Packages.
 #[case("add ", "gone/1 vpoll/0.1 …")]
 #[case("add v", "vpoll/0.1 …")]
@@ -129,7 +139,7 @@ fn words(offer: &Offer) -> String {
 #[case("install h", "hello/1.10 hello/1.9")]
 #[case("install /usr/", "…")]
 #[case("install x", "…")]
-#[case("remove ", "hello/1.10 hello/1.9 r8169/2.2LK")]
+#[case("remove ", "gone/1 hello/1.10 hello/1.9 r8169/2.2LK")]
 #[case("status ", "gone/1 hello/1.10 hello/1.9 r8169/2.2LK")]
 #[case("uninstall ", "r8169/2.2LK")]
 #[case("uninstall -k 6.1 ", "")]
@@ -141,10 +151,10 @@ fn words(offer: &Offer) -> String {
 #[case("remove -v 1.9 ", "hello/1.9")]
 #[case("ldtarball ", "…")]
 // Their parts.
-#[case("remove -m ", "hello r8169")]
+#[case("remove -m ", "gone hello r8169")]
 #[case("remove -m hello/", "hello/1.10 hello/1.9")]
 #[case("remove -m hello -v ", "1.10 1.9")]
-#[case("remove -v ", "1.10 1.9 2.2LK")]
+#[case("remove -v ", "1 1.10 1.9 2.2LK")]
 #[case("-m ", "gone hello r8169")]
 #[case("autoinstall -m ", "gone hello r8169")]
 #[case("uninstall --module=", "--module=r8169")]
@@ -215,7 +225,7 @@ fn what_needs_no_disk_reads_none(#[case] line: &str) {
 #[test]
 fn helps_say_what_a_package_is_on_the_kernels_that_count() {
     let helps = |line: &str| offer(line, &Machine).candidates.into_iter().map(|c| c.help).collect::<Vec<_>>();
-    assert_eq!(helps("remove "), ["built for 6.1", "added", "installed on 2 kernels"]);
+    assert_eq!(helps("remove "), ["broken: its source is missing", "built for 6.1", "added", "installed on 2 kernels"]);
     assert_eq!(helps("remove -k 5.10 r"), ["installed on 5.10"]);
     assert_eq!(helps("remove -k 6.1 r"), ["added"]);
     assert_eq!(helps("status gone"), ["broken: its source is missing"]);

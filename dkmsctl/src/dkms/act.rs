@@ -1,9 +1,9 @@
 //! The actions that change one package on some kernels: add, build, install, uninstall, unbuild, remove.
 
-use dkms_core::engine::{Done, Engine, Order, autoinstall};
+use dkms_core::engine::{Done, Engine, Order, Removed, autoinstall};
 use dkms_core::error::Error;
 use dkms_core::model::{KernelId, KernelRelease, PackageId};
-use dkms_core::tree;
+use dkms_core::tree::{self, SourceState, TreePackage};
 
 use super::archives;
 use super::args::Args;
@@ -127,7 +127,7 @@ fn take_away(
     one: impl Fn(&PackageId, &KernelId, &mut Terminal) -> Result<Done, Error>,
 ) -> Outcome {
     let package = machine.package(args)?;
-    let kernels = there(machine, args, &package)?;
+    let (_, kernels) = there(machine, args, &package)?;
     recover_as_root(machine, terminal)?;
     if kernels.is_empty() {
         terminal.line(&format!("{package} is built for no kernel"));
@@ -156,10 +156,22 @@ pub(crate) fn remove(machine: &Machine, args: &Args, terminal: &mut Terminal) ->
         terminal.line(&format!("{package} stays: the same rpm transaction has just added it"));
         return Ok(());
     }
-    let kernels = there(machine, args, &package)?;
+    let (found, kernels) = there(machine, args, &package)?;
     recover_as_root(machine, terminal)?;
     terminal.subject(package.to_string());
-    let removed = machine.engine.remove_from(&package, &kernels, &machine.order, terminal)?;
+    // What is broken can be got rid of as a whole, since nothing else can be done with it.
+    let removed = match &found.source {
+        SourceState::Broken(source) if args.all || found.entries.is_empty() => {
+            terminal.warning(&format!(
+                "{package} is broken: its source {} is missing or not linked; its own scripts cannot run",
+                source.display()
+            ));
+            let placed = machine.engine.remove(&package, &machine.order, terminal)?;
+            let unbuilt = found.entries.into_iter().map(|entry| entry.kernel).collect();
+            Removed { placed, unbuilt, failed: Vec::new(), forgotten: true }
+        }
+        _ => machine.engine.remove_from(&package, &kernels, &machine.order, terminal)?,
+    };
     let settled = machine.engine.settle_kernels(&removed.placed, &package, machine.order.depmod, terminal);
     for kernel in &removed.unbuilt {
         terminal.line(&format!("{package}: unbuilt for {}", shown(kernel)));
@@ -207,12 +219,14 @@ fn of_package(package: &PackageId, error: Error) -> Failure {
     Failure { message, ..failure }
 }
 
-/// The kernels of an action that takes away: those named, or with `--all` every one that something is built for. The
+/// The package and the kernels of an action that takes away: those named, or with `--all` every one that something is built for. The
 /// package has to be in the tree.
-fn there(machine: &Machine, args: &Args, package: &PackageId) -> Result<Vec<KernelId>, Failure> {
+fn there(machine: &Machine, args: &Args, package: &PackageId) -> Result<(TreePackage, Vec<KernelId>), Failure> {
     let layout = machine.engine.layout();
     let found = tree::package(layout, package)?.ok_or_else(|| Error::NotAdded { package: package.clone() })?;
-    if args.all { Ok(found.entries.into_iter().map(|entry| entry.kernel).collect()) } else { machine.kernels(args) }
+    let all = || found.entries.iter().map(|entry| entry.kernel.clone()).collect();
+    let kernels = if args.all { all() } else { machine.kernels(args)? };
+    Ok((found, kernels))
 }
 
 fn say(done: &Done, otherwise: &str, terminal: &mut Terminal) {

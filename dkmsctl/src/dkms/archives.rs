@@ -31,7 +31,17 @@ pub(crate) fn pack(machine: &Machine, args: &Args, terminal: &mut Terminal) -> R
 /// Loads an archive.
 pub(crate) fn load(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     let Some(archive) = &args.archive else {
-        return Err(Failure::new(2, "which archive? name the file"));
+        return Err(Failure::new(
+            2,
+            match (&args.name, &args.version, &args.folder) {
+                (Some(name), Some(version), _) => format!("there is no archive {name}/{version}; name a file"),
+                (_, _, Some(folder)) => {
+                    let folder = folder.display();
+                    format!("{folder} is a folder and no archive; take it in with: dkms add {folder}")
+                }
+                _ => "which archive? write: dkms ldtarball FILE".to_owned(),
+            },
+        ));
     };
     take_in(machine, args, archive, terminal).map(|_| ())
 }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use dkms_core::model::{Arch, KernelRelease};
 use lexopt::Arg::{Long, Short, Value};
-use lexopt::ValueExt as _;
 
 use super::failure::Failure;
 
@@ -63,6 +62,11 @@ impl Action {
     /// Whether it is done for every kernel for which something is built.
     fn takes_all(self) -> bool {
         matches!(self, Self::Remove | Self::Unbuild | Self::Uninstall | Self::Mktarball | Self::Status)
+    }
+
+    /// Whether it is for the running kernel where none is named.
+    fn has_default_kernel(self) -> bool {
+        !matches!(self, Self::Add | Self::Ldtarball | Self::Status)
     }
 
     /// Whether it is for one kernel.
@@ -125,9 +129,10 @@ pub(crate) struct Args {
     pub(crate) directives: Vec<(String, String)>,
     /// `-j`: 0 for no limit.
     pub(crate) jobs: Option<u32>,
-    /// What to say of words that have no effect, each unless it came after `--quiet`.
-    pub(crate) remarks: Vec<String>,
 }
+
+/// A bare word, and whether `--quiet` came before it.
+type Word = (OsString, bool);
 
 /// What is shown in place of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,23 +176,86 @@ pub(crate) const PATHS: [(&str, Place<Option<PathBuf>>); 7] = [
 /// Options that once did something.
 pub(crate) const DEPRECATED: [&str; 3] = ["no-initrd", "no-clean-kernel", "no-prepare-kernel"];
 
-/// Understands the arguments.
+/// Other options with a value.
+const VALUES: [&str; 5] = ["module", "kernelver", "arch", "templatekernel", "directive"];
+
+/// Letters with a value.
+const LETTERS: &str = "mvkacj";
+
+/// The action whose options are its own.
+pub(crate) const LINT: &str = "lint";
+
+/// When lint is what is asked for: all other words.
+///
+/// # Errors
+/// When another action is asked for, too.
+pub(crate) fn for_lint(given: &[OsString]) -> Result<Option<Vec<OsString>>, Failure> {
+    let mut others = Vec::new();
+    let (mut lint, mut other, mut only_words) = (false, None, false);
+    let mut rest = given.iter();
+    while let Some(arg) = rest.next() {
+        let text = arg.to_string_lossy();
+        if !lint && text == LINT {
+            lint = true;
+            continue;
+        }
+        others.push(arg.clone());
+        let takes_next = match text.strip_prefix('-') {
+            _ if only_words => false,
+            Some("-") => {
+                only_words = true;
+                false
+            }
+            Some(option) => match option.strip_prefix('-') {
+                Some(long) => VALUES.contains(&long) || PATHS.iter().any(|(name, _)| *name == long),
+                // The first letter that takes a value takes the rest of the word, if there is any.
+                None => option.find(|letter| LETTERS.contains(letter)).is_some_and(|at| at + 1 == option.len()),
+            },
+            None => false,
+        };
+        if takes_next {
+            others.extend(rest.next().cloned());
+        } else if other.is_none() && (only_words || !text.starts_with('-')) {
+            other = Action::named(arg);
+        }
+    }
+    match other {
+        Some(other) if lint => Err(two_actions(LINT, other.as_str())),
+        _ => Ok(lint.then_some(others)),
+    }
+}
+
+fn two_actions(first: &str, second: &str) -> Failure {
+    Failure::new(4, format!("one action at a time: {first} or {second}"))
+}
+
+/// Understands the arguments. `remark` is told of words that have no effect, but for those after `--quiet`.
 ///
 /// # Errors
 /// Those of dkms-contract.md §2 that the command line alone shows.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>, look: Look<'_>) -> Result<Args, Failure> {
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    look: Look<'_>,
+    remark: &mut dyn FnMut(String),
+) -> Result<Args, Failure> {
     let mut parser = lexopt::Parser::from_args(args);
     let mut args = Args::default();
     let mut words = Vec::new();
     // Whatever goes wrong after `--quiet` is not told.
-    match options(&mut parser, &mut args, &mut words).and_then(|()| understand(&mut args, words, look)) {
+    match options(&mut parser, &mut args, &mut words, remark).and_then(|()| understand(&mut args, words, look, remark))
+    {
         Ok(()) => Ok(args),
         Err(failure) if args.quiet => Err(failure.silent()),
         Err(failure) => Err(failure),
     }
 }
 
-fn options(parser: &mut lexopt::Parser, args: &mut Args, words: &mut Vec<OsString>) -> Result<(), Failure> {
+fn options(
+    parser: &mut lexopt::Parser,
+    args: &mut Args,
+    words: &mut Vec<Word>,
+    remark: &mut dyn FnMut(String),
+) -> Result<(), Failure> {
     while let Some(arg) = parser.next()? {
         match arg {
             Short('m') | Long("module") => package(args, &text(parser.value()?, "-m")?),
@@ -208,7 +276,11 @@ fn options(parser: &mut lexopt::Parser, args: &mut Args, words: &mut Vec<OsStrin
             Short('V') | Long("version") => args.show = args.show.or(Some(Show::Version)),
             Short('h') | Long("help") => args.show = args.show.or(Some(Show::Help)),
             Short('j') => {
-                args.jobs = Some(parser.value()?.parse().map_err(|why| Failure::new(2, format!("-j: {why}")))?);
+                let given = text(parser.value()?, "-j")?;
+                let jobs = given.parse();
+                args.jobs = Some(
+                    jobs.map_err(|_| Failure::new(2, format!("-j {given}: write a number of jobs; 0 for no limit")))?,
+                );
             }
             Long("templatekernel") => {
                 let kernel = text(parser.value()?, "--templatekernel")?;
@@ -224,8 +296,9 @@ fn options(parser: &mut lexopt::Parser, args: &mut Args, words: &mut Vec<OsStrin
             }
             Long(name) => {
                 if DEPRECATED.contains(&name) {
-                    let remark = format!("--{name} does nothing any more; leave it out");
-                    args.remarks.extend(Some(remark).filter(|_| !args.quiet));
+                    if !args.quiet {
+                        remark(format!("--{name} does nothing any more; leave it out"));
+                    }
                 } else if let Some((_, switch)) = SWITCHES.iter().find(|(n, _)| *n == name) {
                     *switch(args) = true;
                 } else if let Some((_, place)) = PATHS.iter().find(|(n, _)| *n == name) {
@@ -234,7 +307,7 @@ fn options(parser: &mut lexopt::Parser, args: &mut Args, words: &mut Vec<OsStrin
                     return Err(arg.unexpected().into());
                 }
             }
-            Value(word) => words.push(word),
+            Value(word) => words.push((word, args.quiet)),
             Short(_) => return Err(arg.unexpected().into()),
         }
     }
@@ -276,12 +349,16 @@ fn release(given: &str) -> Result<KernelRelease, Failure> {
 }
 
 /// Bare words, then what goes with what.
-fn understand(args: &mut Args, words: Vec<OsString>, look: Look<'_>) -> Result<(), Failure> {
-    let (actions, words): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| Action::named(word).is_some());
-    for action in actions.iter().filter_map(|word| Action::named(word)) {
+fn understand(
+    args: &mut Args,
+    words: Vec<Word>,
+    look: Look<'_>,
+    remark: &mut dyn FnMut(String),
+) -> Result<(), Failure> {
+    let (actions, words): (Vec<_>, Vec<_>) = words.into_iter().partition(|(word, _)| Action::named(word).is_some());
+    for action in actions.iter().filter_map(|(word, _)| Action::named(word)) {
         if let Some(first) = args.action.replace(action) {
-            let (first, second) = (first.as_str(), action.as_str());
-            return Err(Failure::new(4, format!("one action at a time: {first} or {second}")));
+            return Err(two_actions(first.as_str(), action.as_str()));
         }
     }
     // Paths are as seen from inside the other root, where the process is not yet.
@@ -290,7 +367,10 @@ fn understand(args: &mut Args, words: Vec<OsString>, look: Look<'_>) -> Result<(
         Some(root) => look(&root.join(path.strip_prefix("/").unwrap_or(path))),
         None => look(path),
     };
-    words.into_iter().for_each(|word| bare(args, PathBuf::from(word), &look));
+    for (word, quiet) in words {
+        let no_effect = bare(args, PathBuf::from(word), &look);
+        no_effect.filter(|_| !quiet).into_iter().for_each(&mut *remark);
+    }
     if args.show.is_some() {
         return Ok(());
     }
@@ -316,6 +396,13 @@ fn understand(args: &mut Args, words: Vec<OsString>, look: Look<'_>) -> Result<(
     {
         return Err(Failure::new(4, format!("{} needs the kernel: -k KERNEL", action.as_str())));
     }
+    if let Some(root) = &args.root
+        && action.has_default_kernel()
+        && !(args.all || args.source_only)
+        && args.kernels.is_empty()
+    {
+        return Err(no_kernel_there(root));
+    }
     if args.arches.len() > 1 && args.arches.len() != args.kernels.len() {
         return Err(Failure::new(
             1,
@@ -329,7 +416,13 @@ fn understand(args: &mut Args, words: Vec<OsString>, look: Look<'_>) -> Result<(
     Ok(())
 }
 
-fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) {
+/// What is asked for needs a kernel, and in another root none is the default.
+pub(crate) fn no_kernel_there(root: &Path) -> Failure {
+    Failure::new(1, format!("which kernel? no kernel runs in {}; name one with -k", root.display()))
+}
+
+/// Takes a bare word for what it is; tells when it has no effect.
+fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) -> Option<String> {
     let found = look(&word);
     let text = word.to_string_lossy();
     if found == Found::File && text.ends_with("dkms.conf") {
@@ -356,9 +449,9 @@ fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) {
         } else {
             "it is no action, file or NAME/VERSION"
         };
-        let remark = format!("{text} is passed over: {why}");
-        args.remarks.extend(Some(remark).filter(|_| !args.quiet));
+        return Some(format!("{text} is passed over: {why}"));
     }
+    None
 }
 
 /// Whether a word that is no source and no file is NAME/VERSION. In the tree itself that is a folder, too.
@@ -372,131 +465,4 @@ fn could_be_package(word: &str, found: Found) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    fn look(path: &Path) -> Found {
-        match path.to_str() {
-            Some("/src/a/dkms.conf" | "a.tar.gz" | "/etc/my-dkms.conf") => Found::File,
-            Some("/src/a" | "a/1") => Found::Source,
-            Some("/src" | "b/1" | "b/" | "b/1/6.1" | "../b") => Found::Folder,
-            Some("/other/src/a" | "/other/here") => Found::Source,
-            _ => Found::Nothing,
-        }
-    }
-
-    fn parsed(line: &str) -> Result<Args, Failure> {
-        parse(line.split(' ').filter(|w| !w.is_empty()).map(|w| if w == "''" { "".into() } else { w.into() }), &look)
-    }
-
-    fn shown(line: &str) -> String {
-        let a = parsed(line).unwrap();
-        let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
-        let words = [
-            a.action.map(|action| action.as_str().to_owned()),
-            a.name,
-            a.version,
-            path(&a.folder).map(|p| format!("folder {p}")),
-            path(&a.archive).map(|p| format!("archive {p}")),
-            path(&a.conf).map(|p| format!("conf {p}")),
-        ];
-        let kernels = a.kernels.iter().map(ToString::to_string).chain(a.arches.iter().map(|a| format!("arch {a}")));
-        words.into_iter().flatten().chain(kernels).collect::<Vec<_>>().join(" ")
-    }
-
-    #[rstest]
-    #[case("add -m a -v 1", "add a 1")]
-    #[case("-m a/1 add", "add a 1")]
-    #[case("a/2 add", "add a 2")]
-    #[case("build a/1", "build folder a/1")]
-    #[case("add /src/a", "add folder /src/a")]
-    #[case("add /src/a/dkms.conf", "add folder /src/a")]
-    #[case("add /etc/my-dkms.conf", "add conf /etc/my-dkms.conf")]
-    #[case("ldtarball a.tar.gz", "ldtarball archive a.tar.gz")]
-    #[case("ldtarball --archive=b.tar.xz", "ldtarball archive b.tar.xz")]
-    #[case("install --module a -v1 --kernelver 6.1/x86_64 -k 6.2", "install a 1 6.1 6.2 arch x86_64")]
-    #[case("install a/2 -k 6.1 -k 6.2 -a x -a y", "install a 2 6.1 6.2 arch x arch y")]
-    #[case("match a --templatekernel 6.1 -k 6.2", "match a 6.2")]
-    #[case("status a", "status a")]
-    #[case("build nonsense", "build")]
-    #[case::in_the_tree("remove b/1", "remove b 1")]
-    #[case::a_folder("add b/", "add")]
-    #[case::a_folder("add b/1/6.1", "add")]
-    #[case::a_folder("add ../b", "add")]
-    #[case::not_in_that_root("add a/1 --root /other", "add a 1")]
-    #[case::in_that_root("add /src/a --root /other", "add folder /src/a")]
-    #[case::in_that_root("--root=/other add here", "add folder here")]
-    #[case("nonsense", "")]
-    fn words_come_in_any_order(#[case] line: &str, #[case] wanted: &str) {
-        assert_eq!(shown(line), wanted);
-    }
-
-    #[rstest]
-    #[case("add build", 4)]
-    #[case("add --nonsense", 2)]
-    #[case("add -x", 2)]
-    #[case("add -k", 2)]
-    #[case("build -j many", 2)]
-    #[case("remove --all -k 6.1", 2)]
-    #[case("remove --all -a x86_64", 3)]
-    #[case("add --all", 5)]
-    #[case("build --all", 5)]
-    #[case("install --all", 5)]
-    #[case("autoinstall --all", 5)]
-    #[case("autoinstall -k 6.1 -k 6.2", 4)]
-    #[case("match -k 6.1 -k 6.2", 4)]
-    #[case("kernel_prerm", 4)]
-    #[case("kernel_postinst -k 6.1 -k 6.2", 4)]
-    #[case("build -k 6.1 -a x -a y", 1)]
-    #[case("build -k ''", 16)]
-    #[case("build -a ''", 16)]
-    #[case("build -k 6.1/", 12)]
-    #[case("build -k 6.1/x86_64 -k /", 16)]
-    #[case("mktarball --binaries-only --source-only", 8)]
-    #[case("build --directive AUTOINSTALL", 2)]
-    fn what_is_wrong_has_its_classic_code(#[case] line: &str, #[case] code: u8) {
-        let failure = parsed(line).unwrap_err();
-        assert_eq!(failure.code, code, "{}", failure.message);
-        assert!(!failure.message.is_empty());
-    }
-
-    #[rstest]
-    #[case("-q add build", true)]
-    #[case("add build -q", true)]
-    #[case("add --nonsense -q", false)]
-    #[case("add -q --nonsense", true)]
-    fn quiet_is_quiet_from_there_on(#[case] line: &str, #[case] silent: bool) {
-        assert_eq!(parsed(line).unwrap_err().message.is_empty(), silent);
-    }
-
-    #[rstest]
-    #[case("add --no-initrd --no-clean-kernel --no-prepare-kernel", 3)]
-    #[case("add --no-initrd -q --no-clean-kernel", 1)]
-    #[case("build nonsense", 1)]
-    #[case("add /src", 1)]
-    fn what_has_no_effect_is_said(#[case] line: &str, #[case] remarks: usize) {
-        assert_eq!(parsed(line).unwrap().remarks.len(), remarks);
-    }
-
-    #[rstest]
-    #[case("-V", Some(Show::Version))]
-    #[case("--version add build-something", Some(Show::Version))]
-    #[case("status -h", Some(Show::Help))]
-    #[case("status", None)]
-    fn help_and_version_come_first(#[case] line: &str, #[case] wanted: Option<Show>) {
-        assert_eq!(parsed(line).unwrap().show, wanted);
-    }
-
-    #[test]
-    fn every_switch_and_path_is_its_own() {
-        for (name, place) in SWITCHES {
-            let mut args = parsed(&format!("--{name}")).unwrap();
-            assert!(*place(&mut args), "{name}");
-        }
-        for (name, place) in PATHS {
-            let mut args = parsed(&format!("--{name} /there")).unwrap();
-            assert_eq!(place(&mut args).as_deref(), Some(Path::new("/there")), "{name}");
-        }
-    }
-}
+mod tests;

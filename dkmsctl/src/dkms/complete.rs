@@ -101,6 +101,7 @@ fn grammar() -> Grammar {
         word: (*word).to_owned(),
         help: (*help).to_owned(),
         paths: *paths,
+        words: Vec::new(),
     };
     let mut grammar = Grammar { actions: ACTIONS.iter().map(action).collect(), options: Vec::new() };
     let words = |words: &[&str]| Place::With(words.iter().map(|w| (*w).to_owned()).collect());
@@ -195,7 +196,7 @@ mod tests {
             assert!(!path || option.value.is_some(), "--{} takes a path", option.long);
             let word = format!("--{}", option.long);
             let given = if option.value.is_some() { vec![word, "a=1".into()] } else { vec![word] };
-            let parsed = args::parse(given.into_iter().map(OsString::from), &|_| args::Found::Nothing);
+            let parsed = args::parse(given.into_iter().map(OsString::from), &|_| args::Found::Nothing, &mut drop);
             // Some go with nothing else or with an action; what counts is that they are known.
             assert!(!parsed.is_err_and(|e| e.code == 2), "--{} is not understood", option.long);
         }

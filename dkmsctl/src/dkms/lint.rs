@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Warnings count, too.
     #[arg(long)]
     strict: bool,
+    /// Prints nothing: the exit code tells.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 /// Why nothing could be judged.
@@ -65,7 +68,7 @@ pub(crate) fn run(args: &Args, out: &mut impl Write) -> Result<u8, Failure> {
     let layout = Layout::default();
     let request = LintRequest { path: &args.path, kernel: &kernel, package: args.module.as_ref(), parallel_jobs: None };
     let report = lint(&layout, &Evaluator::new(&layout), &request)?;
-    match print(&report, args.json, out) {
+    match if args.quiet { Ok(()) } else { print(&report, args.json, out) } {
         // `| head` has seen enough.
         Err(Failure::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
         other => other?,

@@ -10,7 +10,7 @@ use dkms_core::model::{Arch, KernelId, KernelRelease, PackageId};
 use dkms_core::settings::Settings;
 use dkms_core::tree;
 
-use super::args::{Action, Args};
+use super::args::{Action, Args, no_kernel_there};
 use super::failure::Failure;
 use super::terminal::Terminal;
 
@@ -117,11 +117,7 @@ impl Machine {
 
     fn running(&self, args: &Args) -> Result<KernelRelease, Failure> {
         if self.elsewhere {
-            let root = args.root.as_deref().unwrap_or(Path::new("/"));
-            return Err(Failure::new(
-                1,
-                format!("which kernel? no kernel runs in {}; name one with -k", root.display()),
-            ));
+            return Err(no_kernel_there(args.root.as_deref().unwrap_or(Path::new("/"))));
         }
         Ok(kernels::running()?)
     }

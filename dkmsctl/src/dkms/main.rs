@@ -17,7 +17,7 @@ mod terminal;
 mod usage;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -48,8 +48,10 @@ fn main() -> ExitCode {
         complete::run(&given[1..], &mut io::stdout().lock());
         return ExitCode::SUCCESS;
     }
-    if given.first().is_some_and(|word| word == "lint") {
-        return lint(given);
+    match args::for_lint(&given) {
+        Ok(Some(words)) => return lint(words),
+        Ok(None) => {}
+        Err(failure) => return end(&mut Terminal::new(false, false), Err(failure)),
     }
     if let [word, given @ ..] = given.as_slice()
         && word == postinst::ACTION
@@ -59,9 +61,11 @@ fn main() -> ExitCode {
         let result = postinst::run(given, &mut terminal);
         return end(&mut terminal, result);
     }
-    let args = match args::parse(given, &look) {
+    // What is remarked came before any `--quiet`.
+    let mut aloud = Terminal::new(false, false);
+    let args = match args::parse(given, &look, &mut |remark| aloud.warning(&remark)) {
         Ok(args) => args,
-        Err(failure) => return end(&mut Terminal::new(false, false), Err(failure)),
+        Err(failure) => return end(&mut aloud, Err(failure)),
     };
     trace(&args);
     let mut terminal = Terminal::new(args.quiet, args.verbose || args.debug);
@@ -95,14 +99,12 @@ fn trace(args: &Args) {
         .init();
 }
 
-fn lint(given: Vec<OsString>) -> ExitCode {
-    match lint::run(&Lint::parse_from(given).args, &mut io::stdout().lock()) {
+fn lint(words: Vec<OsString>) -> ExitCode {
+    let args = Lint::parse_from([OsString::from(args::LINT)].into_iter().chain(words)).args;
+    let mut terminal = Terminal::new(args.quiet, false);
+    match lint::run(&args, &mut io::stdout().lock()) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            // Nobody is left to hear it when stderr is closed.
-            let _ = writeln!(io::stderr(), "dkms: {error}");
-            ExitCode::from(error.code())
-        }
+        Err(error) => end(&mut terminal, Err(Failure::new(error.code(), error.to_string()))),
     }
 }
 
@@ -126,9 +128,6 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
             return Ok(());
         }
         None => {}
-    }
-    for remark in &args.remarks {
-        terminal.warning(remark);
     }
     let Some(action) = args.action else {
         terminal.line(usage::TEXT);

@@ -59,7 +59,7 @@ fn one(machine: &Machine, args: &Args) -> Result<KernelId, Failure> {
 fn tell(report: &Report, terminal: &mut Terminal) {
     let kernel = shown(&report.kernel);
     if let Some(file) = &report.turned_off {
-        terminal.line(&format!("nothing is installed by itself while there is {}", file.display()));
+        terminal.line(&format!("{kernel}: nothing is installed: {} turns autoinstall off", file.display()));
         return;
     }
     for package in report.packages.iter().filter(|p| p.outcome == Outcome::Installed) {
@@ -89,8 +89,15 @@ fn cleared_off(cleared: &Cleared, terminal: &mut Terminal) -> Result<(), Failure
         0 => Ok(()),
         code => {
             let failed: Vec<String> = cleared.failed.iter().map(|(package, _)| package.to_string()).collect();
-            let what = if failed.is_empty() { "its index is not up to date".into() } else { failed.join(", ") };
-            Err(Failure::new(u8::try_from(code).unwrap_or(1), format!("{kernel}: not cleared: {what}")))
+            let release = &cleared.kernel.release;
+            let message = if failed.is_empty() {
+                format!(
+                    "{kernel}: modprobe does not know yet what was taken off; mend what stands above, then: depmod {release}"
+                )
+            } else {
+                format!("{kernel}: still built for it: {}; the reasons stand above", failed.join(", "))
+            };
+            Err(Failure::new(u8::try_from(code).unwrap_or(1), message))
         }
     }
 }

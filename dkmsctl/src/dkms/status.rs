@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     for package in packages.iter().filter(|p| wanted(args, &p.id)) {
         if let SourceState::Broken(source) = &package.source {
             terminal.warning(&format!(
-                "{} is broken: its source {} is missing; put it back, or clean up with: dkmsctl remove {}",
+                "{} is broken: its source {} is missing; put it back, or forget the package with: dkms remove {} --all",
                 package.id,
                 source.display(),
                 package.id

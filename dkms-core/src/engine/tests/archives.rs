@@ -177,7 +177,11 @@ fn what_cannot_be_packed() {
     assert_eq!(code(&to("/proc/self/a.tar.gz")), 9);
     let file = machine.layout().host("/etc/os-release/a.tar.gz");
     assert_eq!(code(&to(&file.to_string_lossy())), 9, "its folder is a file");
-    assert_eq!(code(&to("a.tar.lzma")), 6);
+    for unknown in ["a.tar.lzma", "a.zip", "/srv/a.zip"] {
+        let error = engine.make_tarball(&to(unknown), &mut quiet()).unwrap_err();
+        assert_eq!(error.exit_code(), 6);
+        assert!(error.to_string().contains(unknown) && error.to_string().contains(".tar.zst"), "{error}");
+    }
     let folder = machine.layout().host("/srv/folder.tar");
     fs::create_dir_all(&folder).unwrap();
     assert_eq!(code(&to(&folder.to_string_lossy())), 6, "a folder has the name");
@@ -202,6 +206,54 @@ fn what_no_archive_can_hold_is_left_out_and_links_come_along() {
     let other = Machine::new();
     other.load(&archive, daemons()).unwrap();
     assert_eq!(fs::read_link(other.layout().source(&package).join("link")).unwrap(), Path::new("prebuilt"));
+}
+
+#[test]
+fn what_a_killed_load_leaves_is_swept_and_one_that_runs_is_not() {
+    let machine = Machine::new();
+    let trees = [machine.layout().source_tree(), machine.layout().dkms_tree()];
+    let folders = |name: &str| trees.clone().map(|tree| tree.join(name));
+    for folder in folders(".dkmsd-load-killed").iter().chain(&folders(".dkmsd-load-runs")).chain(&folders("a-1")) {
+        fs::create_dir_all(folder.join("dkms_source_tree")).unwrap();
+    }
+    let held = folders(".dkmsd-load-runs").map(|folder| crate::build::workspace::hold(&folder).unwrap());
+    machine.engine().recover(&mut quiet()).unwrap();
+    let there = |name: &str| folders(name).map(|folder| folder.is_dir());
+    assert_eq!((there(".dkmsd-load-killed"), there(".dkmsd-load-runs")), ([false; 2], [true; 2]));
+    drop(held);
+    machine.engine().recover(&mut quiet()).unwrap();
+    assert_eq!((there(".dkmsd-load-runs"), there("a-1")), ([false; 2], [true; 2]));
+}
+
+#[test]
+fn links_that_lead_out_of_the_source_are_named() {
+    let machine = Machine::new();
+    let package = machine.built("");
+    let source = machine.layout().source(&package);
+    fs::create_dir(source.join("sub")).unwrap();
+    for (link, target) in
+        [("fine", "prebuilt"), ("sub/up", "../prebuilt"), ("far", "/etc/hosts"), ("sub/out", "../../x")]
+    {
+        symlink(target, source.join(link)).unwrap();
+    }
+    let warnings = |contents| {
+        let mut events = quiet();
+        machine
+            .engine()
+            .make_tarball(&pack(&package, std::slice::from_ref(&machine.kernel), contents), &mut events)
+            .unwrap();
+        let warnings = events.into_iter().filter_map(|event| match event {
+            Event::Warning { text } => Some(text),
+            _ => None,
+        });
+        warnings.collect::<Vec<_>>()
+    };
+    let told = warnings(Contents::SourceOnly);
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (told, (link, target)) in told.iter().zip([("far", "/etc/hosts"), ("sub/out", "../../x")]) {
+        assert!(told.contains(&*source.join(link).to_string_lossy()) && told.contains(target), "{told}");
+    }
+    assert_eq!(warnings(Contents::BinariesOnly), Vec::<String>::new());
 }
 
 #[test]

@@ -2,15 +2,62 @@
 
 use super::*;
 
+/// The contract has it removed; what somebody made of it is not lost by that.
 #[test]
-fn a_file_that_somebody_replaced_stays() {
+fn of_a_file_that_somebody_replaced_a_copy_is_kept() {
     let (world, package, modules) = case(Case::Fresh);
     world.install("1", &modules);
     let installed = world.folder().join("updates/dkms/r8169.ko");
     fs::copy(fixture::module(NEWER), &installed).unwrap();
     let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
-    assert_eq!(done.kept.iter().map(|(p, _)| p.clone()).collect::<Vec<_>>(), [world.layout.inside(&installed)]);
-    assert!(installed.exists() && done.removed.is_empty());
+    assert_eq!((done.kept, done.removed), (vec![], vec![world.layout.inside(&installed)]));
+    let copies = world.layout.displaced_dir(&package, &world.kernel);
+    let found: Vec<_> = files::list(&copies).unwrap().into_iter().map(|(name, _)| copies.join(name)).collect();
+    assert_eq!(found.len(), 1);
+    assert!(found[0].file_name().unwrap().to_str().unwrap().starts_with("r8169.ko."));
+    assert_eq!(fs::read(&found[0]).unwrap(), fs::read(fixture::module(NEWER)).unwrap());
+    assert!(!installed.exists() && world.folder().join(REALTEK).join("r8169.ko").exists());
+}
+
+#[rstest]
+#[case::among_the_kernels_own(None, |_: &World, place: &Path| { fs::copy(fixture::module(NEWER), place).unwrap(); })]
+#[case::a_link(Some("/updates/dkms"), |_: &World, place: &Path| {
+    fs::remove_file(place).unwrap();
+    std::os::unix::fs::symlink("/srv/r8169.ko", place).unwrap();
+})]
+#[case::no_room_for_a_copy(Some("/updates/dkms"), |world: &World, place: &Path| {
+    fs::copy(fixture::module(NEWER), place).unwrap();
+    fs::create_dir_all(world.layout.state_dir().parent().unwrap()).unwrap();
+    fs::write(world.layout.state_dir(), "").unwrap();
+})]
+#[case::another_packages(Some("/updates/dkms"), |world: &World, place: &Path| {
+    let other = PackageId::new("other", "1").unwrap();
+    fs::create_dir_all(world.layout.source(&other)).unwrap();
+    tree::add(&world.layout, &other).unwrap();
+    let built = world.layout.module_dir(&other, &world.kernel);
+    fs::create_dir_all(&built).unwrap();
+    fs::copy(fixture::module(NEWER), built.join("r8169.ko")).unwrap();
+    let target = built.parent().unwrap().strip_prefix(world.layout.package_dir(&other.name)).unwrap().to_owned();
+    std::os::unix::fs::symlink(target, world.layout.installed_link(&other.name, &world.kernel)).unwrap();
+    fs::copy(fixture::module(NEWER), place).unwrap();
+})]
+fn a_file_that_somebody_replaced_stays_where_it_may_be_needed(
+    #[case] folder: Option<&'static str>,
+    #[case] replace: fn(&World, &Path),
+) {
+    let world = World::with(folder);
+    let package = world.built("1", &[("r8169.ko", OURS)]);
+    world.install("1", &["r8169"]);
+    let place = match folder {
+        Some(_) => world.folder().join("updates/dkms/r8169.ko"),
+        None => world.folder().join(REALTEK).join("r8169.ko"),
+    };
+    replace(&world, &place);
+    let found = intent::Content::at(&place).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    assert_eq!(done.kept.iter().map(|(p, _)| p.clone()).collect::<Vec<_>>(), [world.layout.inside(&place)]);
+    assert_eq!(intent::Content::at(&place).unwrap(), found);
+    assert!(done.removed.is_empty());
 }
 
 #[test]
