@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
 
-use dkms_core::build::sandbox;
+use dkms_core::build::{first_error, sandbox};
 use dkms_core::engine::{self, Done, Engine, Order};
 use dkms_core::error::{Error, Result};
 use dkms_core::event::{Event, Sink};
@@ -130,6 +130,7 @@ fn failed(error: &Error) -> Outcome {
     };
     let first_error = match error {
         Error::BuildFailed { first, .. } | Error::PatchFailed { first, .. } => Some(first.clone()),
+        Error::Script { log: Some(log), .. } => first_error::in_file(log).map(|first| first.text),
         _ => None,
     };
     Outcome {

@@ -10,6 +10,7 @@
 //! with what it started, orphans included where the program can be its own launcher.
 
 mod child;
+mod left;
 mod limits;
 mod running;
 mod spec;
@@ -50,6 +51,8 @@ pub struct Confined {
 
 /// This program, wherever it lies.
 const OURSELVES: &str = "/proc/self/exe";
+/// What a line begins with that names the processes which a command left behind, and which were ended with it.
+pub const LEFT: &str = "# left behind, and ended with it: ";
 const OUTER: &str = "__dkms-confined";
 const INIT: &str = "__dkms-confined-init";
 
@@ -180,6 +183,13 @@ impl Confined {
     #[must_use]
     pub fn without_env(mut self, name: &str) -> Self {
         self.env.retain(|(n, _)| n != name);
+        self
+    }
+
+    /// Has a line that begins with [`LEFT`] end its output where it leaves processes behind.
+    #[must_use]
+    pub fn tell_left(mut self) -> Self {
+        self.spec.tells_left = true;
         self
     }
 
