@@ -277,7 +277,7 @@ fn a_key_is_out_of_sight() {
     fs::write(&key, "secret").unwrap();
     let look = sh(&format!("cat {}", key.display())).show(folder.path());
     assert_eq!(says(&look), "secret");
-    let look = look.hide(&key);
+    let look = look.hide(&key).hide(folder.path().join(".").join("my.key"));
     assert_eq!(says(&look), "", "root reads nothing");
     let (ended, text) = told(&look.user(Some(&nobody())));
     assert!(ended != Ended::Code(0) && text.contains("Permission denied"), "{text}");

@@ -274,7 +274,7 @@ impl<'a> Log<'a> {
     fn last_word(&self) -> Option<usize> {
         let noise = |line: &str| line.trim().is_empty() || line.starts_with("make") && line.contains("ing directory ");
         let word = self.said().rfind(|(_, line)| !noise(line) && !line.starts_with(LEFT));
-        word.or_else(|| self.said().last()).map(|(at, _)| at).filter(|_| self.failed)
+        word.or_else(|| self.said().rfind(|(_, line)| line.starts_with(LEFT))).map(|(at, _)| at).filter(|_| self.failed)
     }
 
     fn show(&self, at: usize, kind: Kind) -> FirstError {

@@ -97,8 +97,8 @@ fn two_lines_come_with_it() {
 #[case::dash_forks("sh: 0: Cannot fork\n", Some((Kind::Processes, "sh: 0: Cannot fork")))]
 #[case::perl_memory("Out of memory!\n", Some((Kind::Memory, "Out of memory!")))]
 #[case::bus("Failed to connect to bus: No such file or directory\n", Some((Kind::Service, "Failed to connect to bus: No such file or directory")))]
-#[case::left_behind("# command: x\n# left behind, and ended with it: 1 process: sleep\n# exit code: 1\n", Some((Kind::Unknown, "left behind, and ended with it: 1 process: sleep")))]
-#[case::word_before_left_behind("# command: x\nboom\n# left behind, and ended with it: 1 process: sleep\n# exit code: 1\n", Some((Kind::Unknown, "boom")))]
+#[case::left_behind("# command: x\n# left behind, and ended with it: 1 process: sleep\n\n# exit code: 1\n", Some((Kind::Unknown, "left behind, and ended with it: 1 process: sleep")))]
+#[case::word_before_left_behind("# command: x\nboom\n# left behind, and ended with it: 1 process: sleep\n\n# exit code: 1\n", Some((Kind::Unknown, "boom")))]
 #[case::left_behind_is_no_error(
     "# command: x\n# left behind, and ended with it: 1 process: sleep\n# exit code: 0\n",
     None

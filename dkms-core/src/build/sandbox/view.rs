@@ -1,6 +1,7 @@
 //! What a confined command sees of the file system: all of it read-only; /tmp and its like empty and its own; devices
 //! that do no harm; home folders, keys and the sockets of services out of sight; its own folders writable.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -61,7 +62,9 @@ pub(super) fn enter(spec: &Spec) -> io::Result<()> {
     }
     let unreadable = Path::new(UNREADABLE);
     File::create(unreadable)?.set_permissions(Permissions::from_mode(0))?;
-    for place in spec.hidden.iter().filter(|p| p.exists()) {
+    // By their real names: what is covered twice could not be uncovered.
+    let hidden: BTreeSet<PathBuf> = spec.hidden.iter().filter_map(|p| fs::canonicalize(p).ok()).collect();
+    for place in &hidden {
         if place.is_dir() {
             tmpfs(place, c"mode=755,size=64k")?;
             sealed.push(place.clone());
