@@ -77,9 +77,8 @@ fn what_the_headers_need_is_told_before_anything_runs() {
         assert!(words.iter().all(|word| answer.stderr.contains(word)), "{words:?}: {answer:?}");
         machine.sh("! ls /var/lib/dkms/plain/1.0/build /var/lib/dkmsd/logs/plain");
     };
-    let compiler = machine.sh(&format!(
-        "sed -n 's/^CONFIG_CC_VERSION_TEXT=\"\\([^ ]*\\).*/\\1/p' /lib/modules/{kernel}/build/include/config/auto.conf"
-    ));
+    let compiler = machine
+        .sh(&format!(r#"sed -nE 's/^CONFIG_CC_VERSION_TEXT="?([^ "]+).*/\1/p' /lib/modules/{kernel}/build/.config"#));
     machine.sh(&format!("mv $(command -v {compiler}) /var/tmp/compiler"));
     refused(10, &[&format!("{compiler} is not installed; install gcc-12")]);
     machine.sh(&format!("mv /var/tmp/compiler /usr/bin/{compiler}; mv /usr/bin/make /var/tmp/"));
