@@ -418,14 +418,14 @@ pub enum Error {
     },
 
     /// The build took longer than it may.
-    #[error("{package} for {kernel}: stopped after {minutes} minutes")]
+    #[error("{package} for {kernel}: it had not ended after {limit}, and was stopped")]
     Timeout {
         /// The package.
         package: PackageId,
         /// The kernel.
         kernel: KernelId,
-        /// The limit.
-        minutes: u64,
+        /// How long it may take, in words.
+        limit: String,
         /// The log.
         log: PathBuf,
     },

@@ -38,6 +38,7 @@ fn main() {
         assert_eq!(sandbox::strength(), Strength::UserOnly);
         run("nothing_of_it_is_left", nothing_of_it_is_left);
         run("its_own_code_and_output_arrive", its_own_code_and_output_arrive);
+        run("what_it_leaves_behind_is_named", what_it_leaves_behind_is_named);
         run("nothing_outlives_this_program", nothing_outlives_this_program);
         run("past_its_time_it_is_asked_first", past_its_time_it_is_asked_first);
         run("make_takes_part_from_inside", make_takes_part_from_inside);
@@ -61,6 +62,7 @@ fn main() {
     for (name, test) in [
         ("its_own_code_and_output_arrive", its_own_code_and_output_arrive as fn()),
         ("nothing_of_it_is_left", nothing_of_it_is_left),
+        ("what_it_leaves_behind_is_named", what_it_leaves_behind_is_named),
         ("past_its_time_it_is_asked_first", past_its_time_it_is_asked_first),
         ("make_takes_part_from_inside", make_takes_part_from_inside),
         ("the_network_is_refused", the_network_is_refused),
@@ -204,6 +206,15 @@ fn nothing_of_it_is_left() {
     assert!(!runs(&mark), "it outlived the time limit");
 }
 
+/// Also where it has no namespaces.
+fn what_it_leaves_behind_is_named() {
+    let line = |command: &str| says(&sh(command).tell_left());
+    let said = line("setsid sleep 900 >/dev/null 2>&1 & setsid sleep 900 & echo over");
+    assert_eq!(said, format!("over\n{}2 processes: sleep (2)\n", sandbox::LEFT));
+    assert_eq!(line("sleep 0 & exec > >(cat >/dev/null); echo over"), "");
+    assert_eq!(line("sleep 0 & wait; echo over"), "over\n");
+}
+
 fn runs(mark: &str) -> bool {
     find(&format!("sleep\0{mark}\0")).is_some()
 }
@@ -266,7 +277,11 @@ fn a_key_is_out_of_sight() {
     fs::write(&key, "secret").unwrap();
     let look = sh(&format!("cat {}", key.display())).show(folder.path());
     assert_eq!(says(&look), "secret");
-    assert_eq!(says(&look.hide(&key)), "");
+    let look = look.hide(&key).hide(folder.path().join(".").join("my.key"));
+    assert_eq!(says(&look), "", "root reads nothing");
+    let (ended, text) = told(&look.user(Some(&nobody())));
+    assert!(ended != Ended::Code(0) && text.contains("Permission denied"), "{text}");
+    assert_eq!(says(&sh("ls -A /dev/.[a-z]* 2>/dev/null || true")), "");
 }
 
 fn services_and_homes_are_out_of_sight() {

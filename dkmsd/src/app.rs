@@ -84,7 +84,14 @@ pub async fn run(root: PathBuf) -> anyhow::Result<()> {
     }
 
     let (reload, mut reloads) = mpsc::channel::<ReloadReply>(4);
-    let context = Context { shared: shared.clone(), ask: ask.clone(), watching, reload: reload.clone(), running };
+    let context = Context {
+        shared: shared.clone(),
+        ask: ask.clone(),
+        watching,
+        reload: reload.clone(),
+        running,
+        layout: layout.clone(),
+    };
     let socket = match listen(&layout.private_socket()) {
         Ok(socket) => Some(socket),
         Err(error) => {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use dkms_core::build::sandbox;
-use dkms_core::settings::Settings;
 use dkmsd::{app, service, worker};
 
 /// Rebuilds out-of-tree kernel modules when a kernel is installed.
@@ -37,7 +36,7 @@ fn main() -> anyhow::Result<()> {
     match cli.role {
         Some(Role::Worker) => {
             service::start_worker_log();
-            worker::run(Settings::load(&cli.root)?, cli.in_chroot)
+            worker::run(&cli.root, cli.in_chroot)
         }
         None => {
             service::start_log();

@@ -2,8 +2,9 @@
 //! lines on stdout. When stdin closes, the daemon is gone or wants the job ended: what runs is killed, and so are we.
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::path::Path;
 
-use dkms_core::build::sandbox;
+use dkms_core::build::{first_error, sandbox};
 use dkms_core::engine::{self, Done, Engine, Order};
 use dkms_core::error::{Error, Result};
 use dkms_core::event::{Event, Sink};
@@ -29,14 +30,14 @@ impl Sink for ToDaemon {
 ///
 /// # Errors
 /// When there is no task on stdin.
-pub fn run(settings: Settings, in_chroot: bool) -> anyhow::Result<()> {
+pub fn run(root: &Path, in_chroot: bool) -> anyhow::Result<()> {
     let mut stdin = io::stdin().lock();
     let mut line = String::new();
     stdin.read_line(&mut line)?;
     let task: Task = serde_json::from_str(&line)?;
     drop(stdin);
     std::thread::spawn(end_with_daemon);
-    let outcome = match Engine::new(settings, Some(in_chroot)) {
+    let outcome = match Settings::load(root).and_then(|settings| Engine::new(settings, Some(in_chroot))) {
         Ok(engine) => outcome(&engine, &task),
         Err(error) => Outcome { recorded: false, ..failed(&error) },
     };
@@ -130,6 +131,7 @@ fn failed(error: &Error) -> Outcome {
     };
     let first_error = match error {
         Error::BuildFailed { first, .. } | Error::PatchFailed { first, .. } => Some(first.clone()),
+        Error::Script { log: Some(log), .. } => first_error::in_file(log).map(|first| first.text),
         _ => None,
     };
     Outcome {

@@ -35,9 +35,10 @@ fn run_within(mut command: Command, file: &Path, package: &str, limits: (Duratio
     if output.status.success() {
         return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let why = said.lines().map(str::trim).find(|line| !line.is_empty());
-    Err(tool(why.map_or_else(|| output.status.to_string(), |line| format!("{line} ({})", output.status))))
+    Err(tool(match summary(&String::from_utf8_lossy(&output.stderr)) {
+        said if said.is_empty() => output.status.to_string(),
+        said => format!("{said} ({})", output.status),
+    }))
 }
 
 fn wait(child: &mut Child, (limit, most): (Duration, u64)) -> io::Result<Output> {
@@ -75,10 +76,33 @@ fn read(from: Option<impl Read>, most: u64) -> Vec<u8> {
     bytes
 }
 
+/// What a program complained about, in one line: its first word and its last. OpenSSL, for one, says where in its source it
+/// is, then what it met, and the program says at the end at which of its steps.
+fn summary(said: &str) -> String {
+    let place = |line: &str| line.starts_with("At ") && line.ends_with(':');
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !place(line));
+    let first = lines.next().unwrap_or_default().trim_start_matches("- ").to_owned();
+    match lines.next_back() {
+        Some(last) => format!("{first}; {last}"),
+        None => first,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case::nothing("\n", "")]
+    #[case::one("strip: a.ko: file format not recognized\n", "strip: a.ko: file format not recognized")]
+    #[case::openssl(
+        "At main.c:174:\n- SSL error:1E08010C:DECODER routines::unsupported: lib.c:103\n- SSL error: more\nsign-file: mok.key\n",
+        "SSL error:1E08010C:DECODER routines::unsupported: lib.c:103; sign-file: mok.key"
+    )]
+    fn a_complaint_is_one_line(#[case] said: &str, #[case] wanted: &str) {
+        assert_eq!(summary(said), wanted);
+    }
 
     #[rstest]
     #[case::fine("echo one; echo two >&2", Ok("one\n"))]

@@ -12,8 +12,8 @@ use crate::model::{KernelId, PackageId};
 use crate::settings::{PackageSettings, Priority};
 
 use super::jobserver::{MakeJobs, Slot};
-use super::log::BuildLog;
-use super::sandbox::{Confined, Ended};
+use super::log::{BuildLog, LARGEST};
+use super::sandbox::{Confined, Ended, LEFT};
 use super::toolchain::Toolchain;
 use super::workspace::Workspace;
 
@@ -76,25 +76,50 @@ impl Surroundings<'_> {
             hint: "install bash and util-linux".into(),
         };
         let running = self.confined(command, cwd).spawn().map_err(program)?;
-        let ended = running.follow(Some(self.deadline), program, |_, bytes| {
-            progress.output(bytes);
-            log.output(bytes)
-        })?;
+        let mut tail = Vec::new();
+        let ended = running.follow(
+            Some(self.deadline),
+            |error| Stop::Failed(program(error)),
+            |_, bytes| {
+                progress.output(bytes);
+                keep_end(&mut tail, bytes);
+                match log.output(bytes) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(Stop::LogFull),
+                    Err(error) => Err(Stop::Failed(error)),
+                }
+            },
+        );
         match ended {
-            Ended::Code(code) => {
+            Ok(Ended::Code(code)) => {
+                if let Some(left) = left_behind(&tail) {
+                    progress.sink().warn(format!("it left processes behind, which were ended with it: {left}"));
+                }
                 log.finished(code, started.elapsed())?;
                 Ok(code)
             }
-            Ended::TimedOut => {
-                log.output(b"# stopped: it ran past its time limit\n")?;
+            Ok(Ended::TimedOut) => {
+                log.stopped(&format!("it ran past its time limit ({})", length(self.limit)))?;
                 log.finished(-1, started.elapsed())?;
                 Err(Error::Timeout {
                     package: self.package.clone(),
                     kernel: self.kernel.clone(),
-                    minutes: self.limit.as_secs() / 60,
+                    limit: length(self.limit),
                     log: log.path().to_owned(),
                 })
             }
+            Err(Stop::LogFull) => {
+                let why = format!("its output grew past {} MiB", LARGEST >> 20);
+                log.stopped(&why)?;
+                log.finished(-1, started.elapsed())?;
+                Err(Error::BuildFailed {
+                    package: self.package.clone(),
+                    kernel: self.kernel.clone(),
+                    first: why,
+                    log: log.path().to_owned(),
+                })
+            }
+            Err(Stop::Failed(error)) => Err(error),
         }
     }
 
@@ -107,7 +132,7 @@ impl Surroundings<'_> {
         if let Some(jobs) = self.make_jobs {
             confined = jobs.descriptors().fold(confined, Confined::inherit).env("MAKEFLAGS", jobs.flags());
         }
-        confined = confined.network(self.more.network);
+        confined = confined.network(self.more.network).tell_left();
         confined = self.shown.iter().fold(confined, Confined::show);
         confined = self.hidden.iter().fold(confined, Confined::hide);
         if let Some((what, place)) = self.workspace.bind() {
@@ -153,6 +178,34 @@ impl Surroundings<'_> {
         }
         script + "eval \"$1\""
     }
+}
+
+/// Why a command is not followed to its end.
+enum Stop {
+    LogFull,
+    Failed(Error),
+}
+
+/// How much of the end of the output is kept.
+const END: usize = 1024;
+
+fn keep_end(tail: &mut Vec<u8>, bytes: &[u8]) {
+    tail.extend_from_slice(bytes);
+    tail.drain(..tail.len().saturating_sub(END));
+}
+
+/// What the sandbox says of the processes that the command left behind.
+fn left_behind(tail: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(tail);
+    text.lines().rev().find_map(|line| line.strip_prefix(LEFT)).map(str::to_owned)
+}
+
+/// A length of time, as people say it.
+fn length(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (number, unit) =
+        if seconds >= 60 && seconds % 60 == 0 { (seconds / 60, "minute") } else { (seconds, "second") };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A word that a shell takes as it is.
@@ -277,6 +330,24 @@ mod tests {
         let second = around.run("two", "sleep 1000", None, &mut log, &mut progress);
         assert!(matches!(second, Err(Error::Timeout { .. })), "{second:?}");
         assert!(started.elapsed() < 2 * limit, "the second command had a limit of its own");
+    }
+
+    #[test]
+    fn the_end_of_the_output_tells_what_was_left_behind() {
+        let mut tail = Vec::new();
+        keep_end(&mut tail, &[b'x'; 5000]);
+        assert_eq!((tail.len(), left_behind(&tail)), (END, None));
+        keep_end(&mut tail, format!("\n{LEFT}1 process: sleep\nits own word\n").as_bytes());
+        assert_eq!(left_behind(&tail).as_deref(), Some("1 process: sleep"));
+    }
+
+    #[rstest::rstest]
+    #[case(1, "1 second")]
+    #[case(90, "90 seconds")]
+    #[case(60, "1 minute")]
+    #[case(3600, "60 minutes")]
+    fn a_limit_is_said_as_people_do(#[case] seconds: u64, #[case] wanted: &str) {
+        assert_eq!(length(Duration::from_secs(seconds)), wanted);
     }
 
     #[test]

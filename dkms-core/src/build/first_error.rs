@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 
 use regex::RegexSet;
 
+use super::sandbox::LEFT;
+
 /// What kind of thing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -18,6 +20,10 @@ pub enum Kind {
     Memory,
     /// It ran past its time limit.
     Timeout,
+    /// It said more than a log may hold.
+    LogFull,
+    /// It wanted more processes than a build may have.
+    Processes,
     /// A header that the source includes is not there.
     MissingHeader,
     /// The compiler's word, or the assembler's.
@@ -34,6 +40,8 @@ pub enum Kind {
     ReadOnly,
     /// It wanted the network.
     Network,
+    /// It wanted to speak to a service of the system.
+    Service,
     /// A script's own: shell, python, perl, configure.
     Script,
     /// make's: no rule, no makefile, a makefile that stops by itself.
@@ -56,6 +64,8 @@ impl Kind {
             Self::Network => {
                 Some("builds have no network; network = true in /etc/dkms/dkmsd.toml lets this package have it")
             }
+            Self::Processes => Some("a build may have some hundred processes: let it start fewer at once"),
+            Self::Service => Some("builds do not reach the services of the system"),
             _ => None,
         }
     }
@@ -78,6 +88,8 @@ pub struct FirstError {
 pub const MARK: &str = "> ";
 /// What the advice begins with that may follow an excerpt.
 pub const ADVICE: &str = "= ";
+/// What the log says of a command that was not let go on begins with this.
+const STOPPED: &str = "# stopped: ";
 /// How many lines of an excerpt come before the error, and after it.
 const AROUND: usize = 2;
 
@@ -95,9 +107,12 @@ const CAUSES: &[(Kind, &str)] = &[
     (Kind::DiskFull, r"No space left on device|Disk quota exceeded"),
     (
         Kind::Memory,
-        r"Killed signal terminated program|virtual memory exhausted|[Cc]annot allocate memory|^cc1\w*: out of memory|\bKilled\s+(\S*/)?(cc1|gcc|clang|ld|as|rustc)|^Killed$|\bKilled\s+make\b|^make(\[\d+\])?: \*{3} \[.*\] Killed$|fork: (retry: )?Resource temporarily unavailable",
+        r"Killed signal terminated program|virtual memory exhausted|[Cc]annot allocate memory|^cc1\w*: out of memory|\bKilled\s+(\S*/)?(cc1|gcc|clang|ld|as|rustc)|^Killed$|\bKilled\s+make\b|^make(\[\d+\])?: \*{3} \[.*\] Killed$|\b[Oo]ut of memory\b",
     ),
+    (Kind::Processes, r"\bfork(: retry)?: Resource temporarily unavailable|[Cc]annot fork"),
     (Kind::Timeout, r"^# stopped: it ran past its time limit"),
+    (Kind::LogFull, r"^# stopped: its output grew past"),
+    (Kind::Service, r"Failed to connect to( the)?( system| session)? bus|Failed to open connection to .* message bus"),
     (
         Kind::Network,
         r"Could not resolve host|Temporary failure in name resolution|Name or service not known|Network is unreachable",
@@ -150,9 +165,10 @@ pub fn first_error(log: &str) -> Option<String> {
 /// The line of a log that says what is wrong; none when no command in it failed and nothing looks like an error.
 #[must_use]
 pub fn find(log: &str) -> Option<FirstError> {
+    let (cut, log) = end_of_full(log);
     let log = Log::read(log);
     let causes: Vec<(usize, Kind)> = log.said().filter_map(|(at, line)| Some((at, cause(line)?))).collect();
-    let stops_all = |kind: &Kind| matches!(kind, Kind::DiskFull | Kind::Memory | Kind::Timeout);
+    let stops_all = |kind: &Kind| matches!(kind, Kind::DiskFull | Kind::Memory | Kind::Timeout | Kind::LogFull);
     let (from, to) = log.failed_target();
     let found = causes
         .iter()
@@ -162,7 +178,17 @@ pub fn find(log: &str) -> Option<FirstError> {
         .copied()
         .or_else(|| log.said().find(|(_, line)| gives_up(line)).map(|(at, _)| (at, Kind::Make)))
         .or_else(|| log.last_word().map(|at| (at, Kind::Unknown)));
-    found.map(|(at, kind)| log.show(at, kind))
+    let found = found.map(|(at, kind)| log.show(at, kind));
+    found.map(|found| FirstError { line: found.line + cut, ..found })
+}
+
+/// Of a log that grew past all bounds, the end, and how many lines come before it: what its command said is endless.
+fn end_of_full(log: &str) -> (usize, &str) {
+    const KEPT: usize = 4096;
+    let cut = log.rfind("\n# stopped: its output grew past").and_then(|at| log.get(..at)?.rfind('\n')).unwrap_or(0);
+    let from = (cut.saturating_sub(KEPT)..=cut).find(|at| log.is_char_boundary(*at)).unwrap_or(0);
+    let (before, end) = log.split_at(if log.len() > 2 * KEPT { from } else { 0 });
+    (before.bytes().filter(|b| *b == b'\n').count(), end)
 }
 
 fn cause(line: &str) -> Option<Kind> {
@@ -223,12 +249,12 @@ impl<'a> Log<'a> {
         Self { lines, from, to, failed: end.is_some(), folder }
     }
 
-    /// What the failed command said: the log's own lines begin with `#`, but for the one that says that it was stopped.
+    /// What the failed command said: the log's own lines begin with `#`, but for those that tell of its end.
     fn said(&self) -> impl DoubleEndedIterator<Item = (usize, &'a str)> {
         let lines = self.lines.iter().enumerate().take(self.to).skip(self.from);
         lines
             .map(|(at, line)| (at, *line))
-            .filter(|(_, line)| !line.starts_with('#') || line.starts_with("# stopped: "))
+            .filter(|(_, line)| !line.starts_with('#') || line.starts_with(STOPPED) || line.starts_with(LEFT))
     }
 
     /// Between the step that makes the first object file which failed and make's word on it. What came before it was
@@ -247,12 +273,13 @@ impl<'a> Log<'a> {
     /// The last line that is no noise of make's, of a command that failed.
     fn last_word(&self) -> Option<usize> {
         let noise = |line: &str| line.trim().is_empty() || line.starts_with("make") && line.contains("ing directory ");
-        self.said().rfind(|(_, line)| !noise(line)).map(|(at, _)| at).filter(|_| self.failed)
+        let word = self.said().rfind(|(_, line)| !noise(line) && !line.starts_with(LEFT));
+        word.or_else(|| self.said().rfind(|(_, line)| line.starts_with(LEFT))).map(|(at, _)| at).filter(|_| self.failed)
     }
 
     fn show(&self, at: usize, kind: Kind) -> FirstError {
         let line = |at: usize| self.short(self.lines.get(at).copied().unwrap_or_default());
-        let mut text = line(at).trim_start().trim_start_matches("# stopped: ").to_owned();
+        let mut text = line(at).trim_start().trim_start_matches(STOPPED).trim_start_matches("# ").to_owned();
         if kind == Kind::MissingProgram
             && let Some(program) = missing_program(&text)
         {

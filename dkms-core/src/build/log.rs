@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::error::{IoContext as _, Result};
 use crate::model::{KernelId, PackageId};
 
-/// What a log may grow to, in bytes; output past it is dropped, and said so once.
-const LARGEST: u64 = 64 << 20;
+/// What a log may grow to, in bytes: the most verbose of builds say a tenth of it.
+pub const LARGEST: u64 = 64 << 20;
 const RULE: &str = "----------------------------------------------------------------";
 
 /// The log of one attempt, open for writing.
@@ -52,20 +52,24 @@ impl BuildLog {
         Ok(Instant::now())
     }
 
-    /// Output of the command, as it comes.
+    /// Output of the command, as it comes. Gives whether there is room for more; what comes all the same is dropped.
     ///
     /// # Errors
     /// When the disk refuses it.
-    pub fn output(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.written > LARGEST {
-            return Ok(());
+    pub fn output(&mut self, bytes: &[u8]) -> Result<bool> {
+        if self.written <= LARGEST {
+            self.written += bytes.len() as u64;
+            self.write(bytes)?;
         }
-        self.written += bytes.len() as u64;
-        self.write(bytes)?;
-        if self.written > LARGEST {
-            self.line("\n# the log is full: the rest of the output is dropped")?;
-        }
-        Ok(())
+        Ok(self.written <= LARGEST)
+    }
+
+    /// The command was not let go on, for this reason.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    pub fn stopped(&mut self, why: &str) -> Result<()> {
+        self.line(&format!("\n# stopped: {why}"))
     }
 
     /// The command ended.

@@ -155,6 +155,7 @@ async fn proxies_speak_the_contract() {
     m.n_jobs().await.unwrap();
     m.max_jobs().await.unwrap();
     m.state().await.unwrap();
+    m.unconfined().await.unwrap();
     assert_eq!(m.watching().await.unwrap(), ["word"]);
 
     let j = JobProxy::builder(&client).path(job_path(7)).cache_properties(CacheProperties::No).build().await.unwrap();

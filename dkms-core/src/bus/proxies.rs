@@ -125,6 +125,9 @@ pub trait Manager {
     /// idle, settling, building or degraded.
     #[zbus(property)]
     fn state(&self) -> zbus::Result<String>;
+    /// Why builds are not kept apart from the system as they are to be; empty when they are.
+    #[zbus(property)]
+    fn unconfined(&self) -> zbus::Result<String>;
     /// The folders that are watched.
     #[zbus(property)]
     fn watching(&self) -> zbus::Result<Vec<String>>;

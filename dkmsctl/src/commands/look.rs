@@ -32,7 +32,13 @@ pub(super) async fn status(cx: &mut Context, args: &Status) -> Result<Exit, Fail
         });
     }
     let look = cx.out.look();
-    cx.out.print(&if args.json { json::status(&rows) } else { text::status(&rows, &kernels, look) })?;
+    if args.json {
+        cx.out.print(&json::status(&rows))?;
+        return Ok(Exit::Done);
+    }
+    // A daemon of an earlier version does not say.
+    let unconfined = manager.unconfined().await.unwrap_or_default();
+    cx.out.print(&(text::status(&rows, &kernels, look) + &text::unconfined(&unconfined, look)))?;
     Ok(Exit::Done)
 }
 

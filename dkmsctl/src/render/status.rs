@@ -36,6 +36,14 @@ pub(crate) fn status(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> S
     text
 }
 
+/// That builds are not kept apart from the system, and why; nothing where they are.
+pub(crate) fn unconfined(why: &str, look: Look) -> String {
+    if why.is_empty() {
+        return String::new();
+    }
+    format!("\n{}: {}\n", Paint::Attention.apply("builds are not kept apart from the system", look), tame(why))
+}
+
 /// One line; the first compiler error tells more than "its build failed".
 fn why(row: &StatusRow) -> &str {
     match row {
@@ -127,6 +135,13 @@ mod tests {
             state: state.into(),
             ..StatusRow::default()
         }
+    }
+
+    #[test]
+    fn a_missing_sandbox_is_told() {
+        assert_eq!(unconfined("", Look::default()), "");
+        let said = unconfined("they run as root", Look::default());
+        assert_eq!(said, "\nbuilds are not kept apart from the system: they run as root\n");
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn context() -> Context {
         Coordinator::new(1, None, &layout, ask.clone(), |to| Workers::new("false".into(), Vec::new(), to));
     let (_, watching) = watch::channel(Vec::new());
     let (reload, _) = mpsc::channel(1);
-    Context { shared, ask, watching, reload, running: "6.1.0".into() }
+    Context { shared, ask, watching, reload, running: "6.1.0".into(), layout: Layout::default() }
 }
 
 fn job() -> JobView {

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use dkms_core::build::sandbox;
 use dkms_core::bus::BusError;
 use dkms_core::bus::names::job_path;
 use dkms_core::bus::types::{CheckProblem, HistoryRow, JobRow, KernelRow, Options, StatusFilter, StatusRow};
+use dkms_core::host::users;
 use dkms_core::model::{KernelRelease, PackageId};
 use tokio::sync::oneshot;
 use zbus::message::Header;
@@ -399,6 +401,14 @@ impl Manager {
     #[zbus(property)]
     fn state(&self) -> String {
         self.snapshot().state.into()
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn unconfined(&self) -> String {
+        let layout = self.context.layout.clone();
+        // The first one to ask has a process tried.
+        let found = tokio::task::spawn_blocking(move || sandbox::shortcoming(users::build_user(&layout).as_ref()));
+        found.await.ok().flatten().unwrap_or_default()
     }
 
     #[zbus(property)]

@@ -16,6 +16,7 @@ pub mod publish;
 pub mod resolve;
 
 use dkms_core::bus::BusError;
+use dkms_core::layout::Layout;
 use tokio::sync::{mpsc, watch};
 
 use crate::queue::coordinator::Shared;
@@ -34,6 +35,8 @@ pub struct Context {
     pub reload: mpsc::Sender<tokio::sync::oneshot::Sender<Result<(), String>>>,
     /// The running kernel.
     pub running: String,
+    /// Where everything lies.
+    pub layout: Layout,
 }
 
 /// The daemon is stopping: nobody takes the request any more.

@@ -92,6 +92,17 @@ fn two_lines_come_with_it() {
 
 #[rstest]
 #[case::timeout("a\n# stopped: it ran past its time limit\n\n# exit code: -1\n", Some((Kind::Timeout, "it ran past its time limit")))]
+#[case::too_much("# command: make\ny\ny\n\n# stopped: its output grew past 64 MiB\n\n# exit code: -1\n", Some((Kind::LogFull, "its output grew past 64 MiB")))]
+#[case::processes("fork: Resource temporarily unavailable at -e line 1.\n", Some((Kind::Processes, "fork: Resource temporarily unavailable at -e line 1.")))]
+#[case::dash_forks("sh: 0: Cannot fork\n", Some((Kind::Processes, "sh: 0: Cannot fork")))]
+#[case::perl_memory("Out of memory!\n", Some((Kind::Memory, "Out of memory!")))]
+#[case::bus("Failed to connect to bus: No such file or directory\n", Some((Kind::Service, "Failed to connect to bus: No such file or directory")))]
+#[case::left_behind("# command: x\n# left behind, and ended with it: 1 process: sleep\n\n# exit code: 1\n", Some((Kind::Unknown, "left behind, and ended with it: 1 process: sleep")))]
+#[case::word_before_left_behind("# command: x\nboom\n# left behind, and ended with it: 1 process: sleep\n\n# exit code: 1\n", Some((Kind::Unknown, "boom")))]
+#[case::left_behind_is_no_error(
+    "# command: x\n# left behind, and ended with it: 1 process: sleep\n# exit code: 0\n",
+    None
+)]
 #[case::no_space_after_errors("a.c:1:1: error: x\ncc: error: y: No space left on device\n", Some((Kind::DiskFull, "cc: error: y: No space left on device")))]
 #[case::make_was_killed("make[1]: *** [Makefile:3: x.o] Killed\n", Some((Kind::Memory, "make[1]: *** [Makefile:3: x.o] Killed")))]
 #[case::clang("clang: error: unknown argument: '-fx'\n", Some((Kind::Compiler, "clang: error: unknown argument: '-fx'")))]
@@ -111,6 +122,18 @@ fn two_lines_come_with_it() {
 fn other_words(#[case] log: &str, #[case] wanted: Option<(Kind, &str)>) {
     let found = find(log);
     assert_eq!(found.as_ref().map(|found| (found.kind, found.text.as_str())), wanted, "{found:?}");
+}
+
+/// Of a log that was too long, its end is looked at, and the line's number is still that of the whole.
+#[test]
+fn a_log_without_end_is_told_by_its_end() {
+    let log = format!(
+        "# command: make\na.c:1:1: error: x\n{}\n# stopped: its output grew past 64 MiB\n\n# exit code: -1\n",
+        "yes\n".repeat(9000)
+    );
+    let found = find(&log).unwrap();
+    assert_eq!((found.kind, found.text.as_str()), (Kind::LogFull, "its output grew past 64 MiB"));
+    assert_eq!(log.lines().nth(found.line - 1), Some("# stopped: its output grew past 64 MiB"));
 }
 
 #[test]

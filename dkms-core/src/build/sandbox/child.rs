@@ -17,7 +17,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use super::running::GRACE;
 use super::spec::{Spec, in_memory};
-use super::{INIT, OURSELVES, limits, view};
+use super::{INIT, OURSELVES, left, limits, view};
 
 /// The code that a confined process ends with when it could not even start the command.
 const COULD_NOT_START: i32 = 125;
@@ -63,7 +63,7 @@ fn confine() -> io::Result<ExitStatus> {
         }
     }
     ask_to_end(&ended);
-    end_children(Pid::from_child(&child))
+    end_children(Pid::from_child(&child), spec.tells_left && !spec.isolated)
 }
 
 /// Gives what still runs a moment to end by itself: make takes away what is half written and gives its tokens back. All of
@@ -84,11 +84,13 @@ fn ask_to_end(ended: &OwnedFd) {
 }
 
 /// Ends whatever runs below this process, orphans included, since those are its children too. Gives how `child` ended.
-fn end_children(child: Pid) -> io::Result<ExitStatus> {
+fn end_children(child: Pid, tells_left: bool) -> io::Result<ExitStatus> {
     let mut ended = None;
+    if tells_left {
+        left::tell(&children().into_iter().filter(|pid| *pid != child).collect::<Vec<_>>());
+    }
     loop {
-        let list = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-        let mut pids: Vec<Pid> = list.split_whitespace().filter_map(|p| Pid::from_raw(p.parse().ok()?)).collect();
+        let mut pids = children();
         if ended.is_none() && !pids.contains(&child) {
             pids.push(child);
         }
@@ -108,6 +110,11 @@ fn end_children(child: Pid) -> io::Result<ExitStatus> {
     }
 }
 
+fn children() -> Vec<Pid> {
+    let list = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    list.split_whitespace().filter_map(|p| Pid::from_raw(p.parse().ok()?)).collect()
+}
+
 fn begin() -> io::Result<ExitStatus> {
     let (spec, input) = Spec::receive(&mut io::stdin().lock())?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -115,7 +122,11 @@ fn begin() -> io::Result<ExitStatus> {
     rustix::mount::mount("proc", "/proc", "proc", flags, None)?;
     drop_capabilities()?;
     let child = command(&spec, &input)?.spawn()?;
-    reap_until(Pid::from_child(&child))
+    let ended = reap_until(Pid::from_child(&child))?;
+    if spec.tells_left {
+        left::tell(&left::all());
+    }
+    Ok(ended)
 }
 
 fn command(spec: &Spec, input: &[u8]) -> io::Result<Command> {

@@ -10,6 +10,7 @@
 //! with what it started, orphans included where the program can be its own launcher.
 
 mod child;
+mod left;
 mod limits;
 mod running;
 mod spec;
@@ -50,6 +51,8 @@ pub struct Confined {
 
 /// This program, wherever it lies.
 const OURSELVES: &str = "/proc/self/exe";
+/// What a line begins with that names the processes which a command left behind, and which were ended with it.
+pub const LEFT: &str = "# left behind, and ended with it: ";
 const OUTER: &str = "__dkms-confined";
 const INIT: &str = "__dkms-confined-init";
 
@@ -78,10 +81,16 @@ fn can_launch() -> bool {
 /// How well commands are kept apart here. Found out once, by trying.
 #[must_use]
 pub fn strength() -> Strength {
-    static FOUND: OnceLock<Strength> = OnceLock::new();
-    *FOUND.get_or_init(|| {
+    if why_not().is_some() { Strength::UserOnly } else { Strength::Namespaces }
+}
+
+/// Why commands have no namespaces of their own here; none when they have.
+#[must_use]
+pub fn why_not() -> Option<&'static str> {
+    static FOUND: OnceLock<Option<String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
         if !can_launch() {
-            return Strength::UserOnly;
+            return Some("this program cannot start itself, for want of /proc".to_owned());
         }
         let mut said = Vec::new();
         let probe = Confined::new("/", "true", [""; 0]).start(Strength::Namespaces, false).and_then(|running| {
@@ -95,13 +104,27 @@ pub fn strength() -> Strength {
             )
         });
         let why = match probe {
-            Ok(Ended::Code(0)) => return Strength::Namespaces,
+            Ok(Ended::Code(0)) => return None,
             Ok(_) => String::from_utf8_lossy(&said).trim().to_owned(),
             Err(error) => error.to_string(),
         };
         tracing::warn!("driver code runs without namespaces of its own here: {why}");
-        Strength::UserOnly
-    })
+        Some(why)
+    });
+    found.as_deref()
+}
+
+/// What is missing of the sandbox that driver code is to run in, in a sentence; none where it is whole.
+#[must_use]
+pub fn shortcoming(user: Option<&User>) -> Option<String> {
+    let who = match user {
+        Some(user) => format!("as the user {}", user.name),
+        None => "as root, for there is no user dkms (systemd-sysusers makes it)".to_owned(),
+    };
+    match why_not() {
+        Some(why) => Some(format!("they run {who}, without namespaces of their own: {why}")),
+        None => user.is_none().then(|| format!("they run {who}")),
+    }
 }
 
 impl Confined {
@@ -180,6 +203,13 @@ impl Confined {
     #[must_use]
     pub fn without_env(mut self, name: &str) -> Self {
         self.env.retain(|(n, _)| n != name);
+        self
+    }
+
+    /// Has a line that begins with [`LEFT`] end its output where it leaves processes behind.
+    #[must_use]
+    pub fn tell_left(mut self) -> Self {
+        self.spec.tells_left = true;
         self
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Spec {
     pub(super) isolated: bool,
     /// Whether it may use the network.
     pub(super) network: bool,
+    /// Whether to say on its standard error what it left behind.
+    pub(super) tells_left: bool,
     /// Folders to show at other places, writable: (what, where).
     pub(super) binds: Vec<(PathBuf, PathBuf)>,
     /// What must stay in sight, though it lies in a folder that is out of sight.

@@ -1,6 +1,7 @@
 //! What a confined command sees of the file system: all of it read-only; /tmp and its like empty and its own; devices
 //! that do no harm; home folders, keys and the sockets of services out of sight; its own folders writable.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -20,6 +21,10 @@ use crate::sys::{mount_attr, mount_setattr};
 const PRIVATE: &[&str] = &["/tmp", "/var/tmp"];
 /// Folders behind an empty one: people's files, and the sockets of services, which no read-only mount guards.
 const OUT_OF_SIGHT: &[&str] = &["/root", "/home", "/run"];
+/// Those that nobody looks into unasked: who tries is told so. A search in /run for what may be there just finds nothing.
+const CLOSED: &[&str] = &["/root", "/home"];
+/// What lies over a file that is out of sight, while the view is made: nobody but root may open it.
+const UNREADABLE: &str = "/dev/.unreadable";
 const DEV: &str = "/dev";
 /// The devices that programs count on.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
@@ -46,7 +51,8 @@ pub(super) fn enter(spec: &Spec) -> io::Result<()> {
         covers.push(place);
     }
     for place in OUT_OF_SIGHT.iter().filter_map(|p| fs::canonicalize(p).ok()).filter(|p| p.is_dir()) {
-        tmpfs(&place, c"mode=755,size=64k")?;
+        let closed = CLOSED.iter().any(|p| Path::new(p) == place) && !shown.iter().any(|s| s.place.starts_with(&place));
+        tmpfs(&place, if closed { c"mode=700,size=64k" } else { c"mode=755,size=64k" })?;
         covers.push(place.clone());
         sealed.push(place);
     }
@@ -54,14 +60,19 @@ pub(super) fn enter(spec: &Spec) -> io::Result<()> {
         mount_point(held)?;
         rustix::mount::mount_bind_recursive(held.path(), &held.place)?;
     }
-    for place in spec.hidden.iter().filter(|p| p.exists()) {
+    let unreadable = Path::new(UNREADABLE);
+    File::create(unreadable)?.set_permissions(Permissions::from_mode(0))?;
+    // By their real names: what is covered twice could not be uncovered.
+    let hidden: BTreeSet<PathBuf> = spec.hidden.iter().filter_map(|p| fs::canonicalize(p).ok()).collect();
+    for place in &hidden {
         if place.is_dir() {
             tmpfs(place, c"mode=755,size=64k")?;
             sealed.push(place.clone());
         } else {
-            rustix::mount::mount_bind("/dev/null", place)?;
+            rustix::mount::mount_bind(unreadable, place)?;
         }
     }
+    fs::remove_file(unreadable)?;
     for held in &binds {
         mount_point(held)?;
         rustix::mount::mount_bind(held.path(), &held.place)?;
