@@ -47,6 +47,7 @@ use crate::event::{Event, Sink};
 use crate::fingerprint::{self, Fingerprint};
 use crate::host::distro::Family;
 use crate::host::kconfig::KernelConfig;
+use crate::host::process::Owner;
 use crate::host::users::{self, User};
 use crate::host::{chroot, kernels};
 use crate::layout::Layout;
@@ -119,6 +120,8 @@ pub struct Engine {
     adjustments: Adjustments,
     /// The budget of compilers, once something is built.
     jobserver: OnceLock<JobServer>,
+    /// Who sees to depmod for what is placed here.
+    owner: Option<Owner>,
 }
 
 impl Engine {
@@ -142,7 +145,15 @@ impl Engine {
             settings,
             adjustments: Adjustments::default(),
             jobserver: OnceLock::new(),
+            owner: Owner::this(),
         })
+    }
+
+    /// The same engine, in a process whose parent sees to depmod: what is placed here is that one's to finish, for as long
+    /// as it lives.
+    #[must_use]
+    pub fn for_parent(self) -> Self {
+        Self { owner: Owner::parent(), ..self }
     }
 
     /// The same engine, with what its caller has otherwise.

@@ -37,7 +37,7 @@ pub fn run(settings: Settings, in_chroot: bool) -> anyhow::Result<()> {
     drop(stdin);
     std::thread::spawn(end_with_daemon);
     let outcome = match Engine::new(settings, Some(in_chroot)) {
-        Ok(engine) => outcome(&engine, &task),
+        Ok(engine) => outcome(&engine.for_parent(), &task),
         Err(error) => Outcome { recorded: false, ..failed(&error) },
     };
     say(&WorkerLine::Ended { outcome });

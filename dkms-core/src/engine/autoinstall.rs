@@ -224,7 +224,9 @@ impl Engine {
 
     /// What stands without its depmod, after a power cut, would else pass for installed.
     pub(super) fn finish_what_was_cut_short(&self, kernel: &KernelId, sink: &mut dyn Sink) -> Result<()> {
-        if install::due::is_due(&self.layout, &kernel.release)? { self.recover(sink) } else { Ok(()) }
+        let cut_short = install::due::is_due(&self.layout, &kernel.release)?
+            || !install::awaiting(&self.layout, kernel)?.is_empty();
+        if cut_short { self.recover(sink) } else { Ok(()) }
     }
 
     /// Every version in the tree, as it is on a kernel.

@@ -188,6 +188,7 @@ impl Engine {
             check_version,
             by_uid: order.uid,
             reason: &order.reason,
+            owner: self.owner.as_ref(),
         };
         let placed = install::place(&target, sink)?;
         for (module, reason) in placed.refused {

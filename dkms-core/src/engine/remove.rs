@@ -53,7 +53,8 @@ impl Engine {
         let readable = self.recipe_if_readable(package, kernel);
         let recipe = readable.as_ref().map(|(_, recipe)| recipe);
         let folder = self.observer.distro().modules_folder();
-        let withdrawn = install::withdraw(&self.layout, package, kernel, recipe, folder.as_deref())?;
+        let withdrawn =
+            install::withdraw(&self.layout, package, kernel, recipe, folder.as_deref(), self.owner.as_ref())?;
         for (path, why) in &withdrawn.kept {
             sink.warn(format!("{} is left as it is: {why}", path.display()));
         }
