@@ -88,13 +88,7 @@ fn perform(
         (Operation::Install, Some(package), Some(kernel)) => engine.install(package, kernel, &order, sink),
         (Operation::Uninstall, Some(package), Some(kernel)) => engine.uninstall(package, kernel, &order, sink),
         (Operation::Unbuild, Some(package), Some(kernel)) => engine.unbuild(package, kernel, &order, sink),
-        (Operation::Remove, Some(package), _) => {
-            let kernels = engine.remove(package, &order, sink)?;
-            let settled = engine.settle_kernels(&kernels, package, order.depmod, sink);
-            let releases: Vec<_> = kernels.into_iter().map(|kernel| kernel.release).collect();
-            engine.post_transaction(&releases, sink);
-            settled.map(|()| Done::Changed)
-        }
+        (Operation::Remove, Some(package), _) => engine.remove(package, &order, sink).map(|_| Done::Changed),
         (Operation::Clean, Some(package), Some(kernel)) => engine.clean(package, kernel, sink),
         (Operation::Finish, _, Some(kernel)) => {
             engine.finish_kernel(kernel, &task.batch, sink)?;

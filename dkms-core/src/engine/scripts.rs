@@ -27,6 +27,7 @@ use crate::build::is_executable;
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
 use crate::model::{KernelId, PackageId};
+use crate::tree::locks::Lent;
 
 /// How long a script may take: it runs while the kernel's folder is locked.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -84,11 +85,14 @@ impl Engine {
         if let Some(kernel) = kernel {
             command.env("kernelver", kernel.release.as_str()).env("arch", kernel.arch.as_str());
         }
-        let ended = run(&mut command, LIMIT).map_err(|source| Error::Program {
+        let lent = Lent::all();
+        let (variable, words) = lent.variable();
+        let ended = run(command.env(variable, words), LIMIT).map_err(|source| Error::Program {
             program: "bash".into(),
             source,
             hint: "install bash".into(),
         })?;
+        drop(lent);
         if ended.left_out > 0 {
             sink.note(format!("{directive}: (the first {} bytes of its output are left out)", ended.left_out));
         }

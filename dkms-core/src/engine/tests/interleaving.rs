@@ -174,3 +174,63 @@ fn without_depmod_the_mark_of_somebody_else_stays() {
     engine.recover(&mut quiet()).unwrap();
     assert!(!machine.marked() && machine.indexed() && !machine.under_way(&package));
 }
+
+/// Between taking a package off a kernel and dropping its build, nobody puts it back.
+#[test]
+fn nothing_is_installed_in_the_middle_of_an_unbuild() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "POST_REMOVE=again.sh");
+    // Whoever withdraws it says so here, and goes on when somebody waits for the kernel or has it.
+    let [withdrawn, go] = ["withdrawn", "go"].map(|name| machine.tree.path(name));
+    assert!(std::process::Command::new("mkfifo").args([&withdrawn, &go]).status().unwrap().success());
+    machine.script(&package, "again.sh", &format!("echo >{}; cat {}", withdrawn.display(), go.display()));
+    machine.install(&package).unwrap();
+    let order = Order { by_hand: false, ..classic() };
+    let mut other = LetsGo { go, waits: Vec::new() };
+    let unbuilt = std::thread::scope(|scope| {
+        let unbuild = scope.spawn(|| machine.engine().unbuild(&package, &machine.kernel, &order, &mut quiet()));
+        fs::read_to_string(&withdrawn).unwrap();
+        let installed = machine.engine().install(&package, &machine.kernel, &order, &mut other);
+        assert_eq!(installed.unwrap(), Done::Placed);
+        unbuild.join().unwrap()
+    });
+    assert_eq!(unbuilt.unwrap(), Done::Placed);
+    assert!(matches!(other.waits.first(), Some(Event::Waiting { why: Some(_) })), "{:?}", other.waits);
+    assert!(machine.installed_file().exists() && machine.layout().module_dir(&package, &machine.kernel).is_dir());
+}
+
+/// Whatever is done at once to one package on one kernel, it comes to an end, and what is installed is built.
+#[test]
+fn any_number_at_once_come_to_an_end_and_leave_nothing_half_done() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "");
+    machine.engine().add(&package, &by_hand(), &mut quiet()).unwrap();
+    let order = Order { by_hand: false, ..classic() };
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let (machine, package, order) = (&machine, &package, &order);
+            scope.spawn(move || {
+                let engine = machine.engine();
+                let settle = |done: Done| {
+                    if done == Done::Placed {
+                        let batch = std::slice::from_ref(package);
+                        engine.settle_kernel(&machine.kernel, batch, Depmod::Run, &mut quiet()).unwrap();
+                    }
+                };
+                for _ in 0..3 {
+                    match n {
+                        0 | 1 => settle(engine.install(package, &machine.kernel, order, &mut quiet()).unwrap()),
+                        2 => settle(engine.unbuild(package, &machine.kernel, order, &mut quiet()).unwrap()),
+                        _ => drop(engine.autoinstall(&machine.kernel, order, &mut quiet()).unwrap()),
+                    }
+                }
+            });
+        }
+    });
+    let link = machine.layout().installed_link(&package.name, &machine.kernel);
+    let installed = fs::symlink_metadata(link).is_ok();
+    assert_eq!(machine.installed_file().exists(), installed);
+    assert!(!installed || machine.layout().module_dir(&package, &machine.kernel).is_dir());
+    assert!(!machine.under_way(&package) && !machine.marked());
+    assert_eq!(machine.indexed(), installed);
+}
