@@ -33,7 +33,7 @@ pub use keys::{Keys, Mok};
 pub use load::{LoadedArchive, LoadedPackage};
 pub use pack::{KernelChoice, PackTarball};
 pub use remove::Removed;
-pub use scripts::kill_scripts;
+pub use scripts::stop;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

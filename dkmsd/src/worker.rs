@@ -3,7 +3,6 @@
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
 
-use dkms_core::build::sandbox;
 use dkms_core::engine::{self, Done, Engine, Order};
 use dkms_core::error::{Error, Result};
 use dkms_core::event::{Event, Sink};
@@ -47,8 +46,7 @@ pub fn run(settings: Settings, in_chroot: bool) -> anyhow::Result<()> {
 fn end_with_daemon() {
     // Nothing more is ever sent: this returns when the other end is closed.
     let _ = io::stdin().lock().read(&mut [0]);
-    sandbox::kill_running();
-    engine::kill_scripts();
+    engine::stop();
     std::process::exit(1);
 }
 

@@ -1,7 +1,8 @@
-//! Which process started which, and which still lives, by /proc.
+//! Which process started which, and which still lives, by /proc; and that this one is about to end.
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,27 @@ fn namespace(proc: &Path) -> Option<String> {
 pub(crate) fn is_ancestor(proc: &Path, pid: u32) -> bool {
     let parent = |pid: &u32| stat(proc, *pid).map(|stat| stat.parent).filter(|parent| *parent != 0);
     std::iter::successors(Some(std::process::id()), parent).skip(1).any(|ancestor| ancestor == pid)
+}
+
+/// This process is about to end: see [`crate::engine::stop`].
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// From here on, nothing more is started.
+pub(crate) fn begin_to_stop() {
+    STOPPING.store(true, Ordering::SeqCst);
+}
+
+/// Whether the process is about to end.
+pub(crate) fn stopping() -> bool {
+    STOPPING.load(Ordering::SeqCst)
+}
+
+/// Goes no further when the process is about to end: what was started here was cut short for that and says nothing about
+/// a package, and its locks are to be held to the end.
+pub(crate) fn go_no_further_when_stopping() {
+    while stopping() {
+        std::thread::park();
+    }
 }
 
 #[cfg(test)]

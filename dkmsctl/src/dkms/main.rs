@@ -13,6 +13,7 @@ mod machine;
 mod many;
 mod postinst;
 mod status;
+mod stop;
 mod terminal;
 mod usage;
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         && word == postinst::ACTION
     {
         trace(&Args::default());
+        stop::on_signals();
         let mut terminal = Terminal::new(false, false);
         let result = postinst::run(given, &mut terminal);
         return end(&mut terminal, result);
@@ -137,6 +139,7 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     if action == Action::Status {
         return status::run(args, terminal);
     }
+    stop::on_signals();
     let machine = Machine::open(args, action, terminal)?;
     terminal.verbose |= machine.verbose;
     match action {
