@@ -149,11 +149,11 @@ impl Engine {
         })
     }
 
-    /// The same engine, in a process whose parent sees to depmod: what is placed here is that one's to finish, for as long
+    /// The same engine, for another process that sees to depmod: what is placed here is that one's to finish, for as long
     /// as it lives.
     #[must_use]
-    pub fn for_parent(self) -> Self {
-        Self { owner: Owner::parent(), ..self }
+    pub fn on_behalf_of(self, pid: u32) -> Self {
+        Self { owner: Owner::of_process(pid), ..self }
     }
 
     /// The same engine, with what its caller has otherwise.

@@ -10,6 +10,9 @@ use dkms_core::settings::Settings;
 
 use crate::queue::job::{Operation, Outcome, Task, Verdict, WorkerLine};
 
+/// The variable that has the daemon's process number.
+pub const DAEMON: &str = "DKMSD_DAEMON";
+
 /// Sends events to the daemon.
 #[derive(Default)]
 struct ToDaemon {
@@ -36,11 +39,20 @@ pub fn run(settings: Settings, in_chroot: bool) -> anyhow::Result<()> {
     drop(stdin);
     std::thread::spawn(end_with_daemon);
     let outcome = match Engine::new(settings, Some(in_chroot)) {
-        Ok(engine) => outcome(&engine.for_parent(), &task),
+        Ok(engine) => outcome(&for_daemon(engine), &task),
         Err(error) => Outcome { recorded: false, ..failed(&error) },
     };
     say(&WorkerLine::Ended { outcome });
     Ok(())
+}
+
+/// What is placed waits for the daemon's depmod. (Its number is told, not asked for: should it have died by now, another
+/// process is our parent.)
+fn for_daemon(engine: Engine) -> Engine {
+    match std::env::var(DAEMON).ok().and_then(|pid| pid.parse().ok()) {
+        Some(pid) => engine.on_behalf_of(pid),
+        None => engine,
+    }
 }
 
 fn end_with_daemon() {

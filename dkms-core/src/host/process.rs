@@ -49,13 +49,13 @@ impl Owner {
     /// This process; none where there is no /proc.
     #[must_use]
     pub fn this() -> Option<Self> {
-        Self::of(Path::new("/proc"), std::process::id())
+        Self::of_process(std::process::id())
     }
 
-    /// The process that started this one; none where there is no /proc.
+    /// A process; none when it has ended, and where there is no /proc.
     #[must_use]
-    pub fn parent() -> Option<Self> {
-        Self::of(Path::new("/proc"), std::os::unix::process::parent_id())
+    pub fn of_process(pid: u32) -> Option<Self> {
+        Self::of(Path::new("/proc"), pid)
     }
 
     pub(crate) fn of(proc: &Path, pid: u32) -> Option<Self> {

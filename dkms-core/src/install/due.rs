@@ -120,7 +120,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let layout = Layout::under(root.path());
         let kernel = KernelRelease::new("6.1").unwrap();
-        let (us, other) = (Owner::this(), Owner::parent());
+        let (us, other) = (Owner::this(), Owner::of_process(std::os::unix::process::parent_id()));
         assert!(us.is_some() && other.is_some());
         let is_left = || !left(&layout, us.as_ref()).unwrap().is_empty();
         mark(&layout, &kernel, other.as_ref()).unwrap();
