@@ -139,8 +139,9 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     if action == Action::Status {
         return status::run(args, terminal);
     }
-    stop::on_signals();
     let machine = Machine::open(args, action, terminal)?;
+    // A thread: another root is entered by then.
+    stop::on_signals();
     terminal.verbose |= machine.verbose;
     match action {
         Action::Status => Ok(()),
