@@ -33,7 +33,7 @@ pub use keys::{Keys, Mok};
 pub use load::{LoadedArchive, LoadedPackage};
 pub use pack::{KernelChoice, PackTarball};
 pub use remove::Removed;
-pub use scripts::kill_scripts;
+pub use scripts::stop;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -47,13 +47,14 @@ use crate::event::{Event, Sink};
 use crate::fingerprint::{self, Fingerprint};
 use crate::host::distro::Family;
 use crate::host::kconfig::KernelConfig;
+use crate::host::process::Owner;
 use crate::host::users::{self, User};
 use crate::host::{chroot, kernels};
 use crate::layout::Layout;
 use crate::model::{Arch, EntryState, KernelId, KernelRelease, PackageId};
 use crate::observe::Observer;
 use crate::settings::Settings;
-use crate::tree::{self, Failure, Holder, SourceState};
+use crate::tree::{self, Failure, Holder, Lock, SourceState, Wanted};
 
 /// Who asks, and how.
 #[derive(Debug, Clone, Default)]
@@ -119,6 +120,8 @@ pub struct Engine {
     adjustments: Adjustments,
     /// The budget of compilers, once something is built.
     jobserver: OnceLock<JobServer>,
+    /// Who sees to depmod for what is placed here.
+    owner: Option<Owner>,
 }
 
 impl Engine {
@@ -142,7 +145,15 @@ impl Engine {
             settings,
             adjustments: Adjustments::default(),
             jobserver: OnceLock::new(),
+            owner: Owner::this(),
         })
+    }
+
+    /// The same engine, for another process that sees to depmod: what is placed here is that one's to finish, for as long
+    /// as it lives.
+    #[must_use]
+    pub fn on_behalf_of(self, pid: u32) -> Self {
+        Self { owner: Owner::of_process(pid), ..self }
     }
 
     /// The same engine, with what its caller has otherwise.
@@ -179,6 +190,17 @@ impl Engine {
     pub fn identify(&self, folder: &Path) -> Result<PackageId> {
         let kernel = KernelId { release: self.observer.running().clone(), arch: self.observer.arch().clone() };
         Ok(self.observer.loader().load(&self.request(folder, None, &kernel, true))?.recipe.package)
+    }
+
+    /// Takes locks, and says for whom they are waited for.
+    fn lock_all(&self, wanted: &[Wanted], sink: &mut dyn Sink) -> Result<Vec<Lock>> {
+        let mut wait = Wait { sink, waited: false };
+        tree::lock_all(&self.layout, wanted, &mut |holder, what| wait.begin(holder, what))
+    }
+
+    /// Keeps a package from being built, installed or unbuilt for a kernel by anybody else.
+    fn lock_build_and_install(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<Vec<Lock>> {
+        self.lock_all(&[Wanted::build(package, kernel), Wanted::install(&kernel.release)], sink)
     }
 
     /// A kernel's architecture where none is named: this machine's; in another root, what the kernel there is
@@ -325,16 +347,20 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// What a lock is taken with: see [`Wait`].
-fn waiting(sink: &mut dyn Sink, what: &str) -> impl FnMut(&Holder) {
-    let mut wait = Wait { sink, waited: false };
-    move |holder| {
-        wait.waited = true;
+impl Wait<'_> {
+    fn begin(&mut self, holder: &Holder, what: &str) {
+        self.waited = true;
         // Workers of one daemon take turns all the time.
         let turn = holder.command.ends_with(" worker");
         let why = (!turn).then(|| format!("waiting for {holder}, which has {what}"));
-        wait.sink.emit(Event::Waiting { why });
+        self.sink.emit(Event::Waiting { why });
     }
+}
+
+/// What a lock is taken with: see [`Wait`].
+fn waiting(sink: &mut dyn Sink, what: &str) -> impl FnMut(&Holder) {
+    let mut wait = Wait { sink, waited: false };
+    move |holder| wait.begin(holder, what)
 }
 
 fn needs_root(what: &str) -> Result<()> {

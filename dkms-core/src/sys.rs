@@ -49,6 +49,16 @@ pub(crate) fn start_harmless(command: &mut Command) {
     }
 }
 
+/// Makes a program end when the thread that starts it does, which has to wait for it.
+pub(crate) fn end_with_us(command: &mut Command) {
+    let before_exec = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: between fork and exec only a system call is made: no memory is allocated, no lock taken.
+    #[expect(unsafe_code, reason = "pre_exec is unsafe because of what may be called in it")]
+    unsafe {
+        command.pre_exec(before_exec);
+    }
+}
+
 /// Has a program inherit descriptors that are else closed when it starts, and run at a lower priority.
 pub(crate) fn start_with(command: &mut Command, inherited: Vec<Arc<OwnedFd>>, priority: Priority) {
     if inherited.is_empty() && priority == Priority::default() {

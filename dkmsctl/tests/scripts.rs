@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const DKMS: &str = env!("CARGO_BIN_EXE_dkms");
 
@@ -52,4 +53,104 @@ fn a_script_that_calls_dkms_for_its_own_package_waits_for_nobody() {
     assert_eq!(added.status.code(), Some(0), "{added:?}");
     let status = dkms(root.path(), &["status"]);
     assert_eq!(String::from_utf8_lossy(&status.stdout), "a/1: added\na/2: added\n", "{status:?}");
+}
+
+/// As without /proc: nothing tells any more whose child it is.
+#[test]
+fn so_does_one_whose_descent_nobody_can_tell() {
+    let root = tempfile::tempdir().unwrap();
+    let (tree, src) = (root.path().join("tree"), root.path().join("src"));
+    let done = fifo(root.path(), "done");
+    let call = format!("{DKMS} add a/2 --dkmstree {} --sourcetree {}", tree.display(), src.display());
+    source(root.path(), "1", Some(&format!("( (\n{call}\necho $? >{0}) & )\nread code <{0}; exit $code", done)));
+    source(root.path(), "2", None);
+    let added = dkms(root.path(), &["add", "a/1"]);
+    assert_eq!(added.status.code(), Some(0), "{added:?}");
+    let status = dkms(root.path(), &["status"]);
+    assert_eq!(String::from_utf8_lossy(&status.stdout), "a/1: added\na/2: added\n", "{status:?}");
+}
+
+fn fifo(root: &Path, name: &str) -> String {
+    let path = root.join(name);
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path.display().to_string()
+}
+
+/// What is locked stays so until the script, which is given time, is gone.
+#[rstest::rstest]
+#[case::terminated(15, "TERM")]
+#[case::interrupted(2, "INT")]
+#[case::hung_up(1, "HUP")]
+fn told_to_end_it_ends_its_script_first(#[case] signal: i32, #[case] name: &str) {
+    let root = tempfile::tempdir().unwrap();
+    let [started, told, go] = ["started", "told", "go"].map(|name| fifo(root.path(), name));
+    source(
+        root.path(),
+        "1",
+        Some(&format!(
+            "trap 'echo told >{told}; read line <{go}; exit' TERM\necho started >{started}\nsleep 777 & wait"
+        )),
+    );
+    let mut child = Command::new(DKMS)
+        .args(["add", "a/1", "--dkmstree"])
+        .arg(root.path().join("tree"))
+        .arg("--sourcetree")
+        .arg(root.path().join("src"))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    fs::read_to_string(started).unwrap();
+    assert!(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap().success());
+    fs::read_to_string(told).unwrap();
+    let lock = root.path().join("tree/.dkmsd-locks/package@a");
+    let free = || Command::new("flock").arg("-n").arg(&lock).arg("true").status().unwrap().success();
+    assert!(!free(), "its script has not ended");
+    fs::write(go, "go\n").unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(signal));
+    assert!(free());
+}
+
+#[test]
+fn a_script_that_does_not_listen_is_killed() {
+    let root = tempfile::tempdir().unwrap();
+    let started = fifo(root.path(), "started");
+    let alive = fifo(root.path(), "alive");
+    let lines = format!("trap '' TERM\nexec 3>{alive}\necho started >{started}\nsleep 777");
+    source(root.path(), "1", Some(&lines));
+    let mut child = Command::new(DKMS)
+        .args(["add", "a/1", "--dkmstree"])
+        .arg(root.path().join("tree"))
+        .arg("--sourcetree")
+        .arg(root.path().join("src"))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Ends when all of the script has.
+    let held = std::thread::spawn(move || fs::read_to_string(alive));
+    fs::read_to_string(started).unwrap();
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+    held.join().unwrap().unwrap();
+}
+
+/// Nothing can be done about KILL but to have the system end the script too.
+#[test]
+fn killed_it_takes_its_script_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let started = fifo(root.path(), "started");
+    let alive = fifo(root.path(), "alive");
+    source(root.path(), "1", Some(&format!("exec 3>{alive}\necho started >{started}\nexec sleep 777")));
+    let mut child = Command::new(DKMS)
+        .args(["add", "a/1", "--dkmstree"])
+        .arg(root.path().join("tree"))
+        .arg("--sourcetree")
+        .arg(root.path().join("src"))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let held = std::thread::spawn(move || fs::read_to_string(alive));
+    fs::read_to_string(started).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    held.join().unwrap().unwrap();
 }

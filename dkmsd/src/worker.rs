@@ -4,13 +4,16 @@
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::path::Path;
 
-use dkms_core::build::{first_error, sandbox};
+use dkms_core::build::first_error;
 use dkms_core::engine::{self, Done, Engine, Order};
 use dkms_core::error::{Error, Result};
 use dkms_core::event::{Event, Sink};
 use dkms_core::settings::Settings;
 
 use crate::queue::job::{Operation, Outcome, Task, Verdict, WorkerLine};
+
+/// The variable that has the daemon's process number.
+pub const DAEMON: &str = "DKMSD_DAEMON";
 
 /// Sends events to the daemon.
 #[derive(Default)]
@@ -38,18 +41,26 @@ pub fn run(root: &Path, in_chroot: bool) -> anyhow::Result<()> {
     drop(stdin);
     std::thread::spawn(end_with_daemon);
     let outcome = match Settings::load(root).and_then(|settings| Engine::new(settings, Some(in_chroot))) {
-        Ok(engine) => outcome(&engine, &task),
+        Ok(engine) => outcome(&for_daemon(engine), &task),
         Err(error) => Outcome { recorded: false, ..failed(&error) },
     };
     say(&WorkerLine::Ended { outcome });
     Ok(())
 }
 
+/// What is placed waits for the daemon's depmod. (Its number is told, not asked for: should it have died by now, another
+/// process is our parent.)
+fn for_daemon(engine: Engine) -> Engine {
+    match std::env::var(DAEMON).ok().and_then(|pid| pid.parse().ok()) {
+        Some(pid) => engine.on_behalf_of(pid),
+        None => engine,
+    }
+}
+
 fn end_with_daemon() {
     // Nothing more is ever sent: this returns when the other end is closed.
     let _ = io::stdin().lock().read(&mut [0]);
-    sandbox::kill_running();
-    engine::kill_scripts();
+    engine::stop();
     std::process::exit(1);
 }
 
@@ -89,13 +100,7 @@ fn perform(
         (Operation::Install, Some(package), Some(kernel)) => engine.install(package, kernel, &order, sink),
         (Operation::Uninstall, Some(package), Some(kernel)) => engine.uninstall(package, kernel, &order, sink),
         (Operation::Unbuild, Some(package), Some(kernel)) => engine.unbuild(package, kernel, &order, sink),
-        (Operation::Remove, Some(package), _) => {
-            let kernels = engine.remove(package, &order, sink)?;
-            let settled = engine.settle_kernels(&kernels, package, order.depmod, sink);
-            let releases: Vec<_> = kernels.into_iter().map(|kernel| kernel.release).collect();
-            engine.post_transaction(&releases, sink);
-            settled.map(|()| Done::Changed)
-        }
+        (Operation::Remove, Some(package), _) => engine.remove(package, &order, sink).map(|_| Done::Changed),
         (Operation::Clean, Some(package), Some(kernel)) => engine.clean(package, kernel, sink),
         (Operation::Finish, _, Some(kernel)) => {
             engine.finish_kernel(kernel, &task.batch, sink)?;

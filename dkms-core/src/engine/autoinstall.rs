@@ -127,7 +127,7 @@ impl Engine {
         let mut batch: Vec<PackageId> = placed.iter().filter_map(|p| Some(steps.get(*p)?.package.clone())).collect();
         let mut rebuilt = Vec::new();
         if canceled.is_none() {
-            self.rebuild_dependents(&mut batch, kernel, order, &mut rebuilt, sink);
+            canceled = self.rebuild_dependents(&mut batch, kernel, order, &mut rebuilt, sink).err();
         }
         sink.about(None, kernel);
         if !batch.is_empty() {
@@ -145,14 +145,22 @@ impl Engine {
         if let Some(error) = canceled {
             return Err(error);
         }
-        let packages = steps
+        // What was built anew was there already when the steps ran.
+        let again = |package: &PackageId| rebuilt.iter().any(|report: &PackageReport| report.package == *package);
+        let packages: Vec<_> = steps
             .iter()
             .zip(outcomes)
-            .filter_map(|(step, outcome)| Some(PackageReport { package: step.package.clone(), outcome: outcome? }));
-        Ok(Report { packages: packages.chain(rebuilt).collect(), ..Report::new(kernel) })
+            .filter(|(step, _)| !again(&step.package))
+            .filter_map(|(step, outcome)| Some(PackageReport { package: step.package.clone(), outcome: outcome? }))
+            .collect();
+        Ok(Report { packages: packages.into_iter().chain(rebuilt).collect(), ..Report::new(kernel) })
     }
 
     /// Builds anew what was built against another version of something in the batch, and what was built against that.
+    ///
+    /// # Errors
+    /// [`Error::Canceled`], when it was: what is in the batch by then is placed all the same. What fails for a package is in
+    /// its report.
     pub fn rebuild_dependents(
         &self,
         batch: &mut Vec<PackageId>,
@@ -160,7 +168,7 @@ impl Engine {
         order: &Order,
         reports: &mut Vec<PackageReport>,
         sink: &mut dyn Sink,
-    ) {
+    ) -> Result<()> {
         let order = Order { force: false, keep_built: false, by_hand: false, ..order.clone() };
         let mut place = 0;
         while let Some(package) = batch.get(place).cloned() {
@@ -181,12 +189,14 @@ impl Engine {
                         batch.push(dependent.clone());
                         Outcome::Installed
                     }
-                    Err(error) => Outcome::Failed(Failed::from(&error)),
+                    Err(error @ Error::Canceled) => return Err(error),
+                    Err(error) => outcome(Err(error)),
                 };
                 report::tell(&dependent, kernel, &outcome, sink);
                 reports.push(PackageReport { package: dependent, outcome });
             }
         }
+        Ok(())
     }
 
     /// The modules that a step brings.
@@ -224,7 +234,9 @@ impl Engine {
 
     /// What stands without its depmod, after a power cut, would else pass for installed.
     pub(super) fn finish_what_was_cut_short(&self, kernel: &KernelId, sink: &mut dyn Sink) -> Result<()> {
-        if install::due::is_due(&self.layout, &kernel.release)? { self.recover(sink) } else { Ok(()) }
+        let cut_short = install::due::is_due(&self.layout, &kernel.release)?
+            || !install::awaiting(&self.layout, kernel)?.is_empty();
+        if cut_short { self.recover(sink) } else { Ok(()) }
     }
 
     /// Every version in the tree, as it is on a kernel.

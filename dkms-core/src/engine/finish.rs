@@ -49,6 +49,9 @@ impl Engine {
     /// Makes everything final that was placed on a kernel or taken off it. With [`Depmod::Run`], depmod runs once before,
     /// and when it fails the installs of the batch are undone.
     ///
+    /// What another living process has placed meanwhile, be it a package of the batch, is that one's to finish or undo;
+    /// what a dead one has is final too once depmod has run.
+    ///
     /// `batch`: the packages, in the order in which they were placed. Several kernels are settled one after the other, and
     /// [`Engine::post_transaction`] follows once for all of them.
     ///
@@ -69,17 +72,36 @@ impl Engine {
                 self.index(kernel, &names, sink)?;
             }
             let mut installed = false;
-            for name in names {
+            for name in self.left_to_us(&names, kernel) {
                 installed |= install::under_way(&self.layout, name, kernel)?.is_some();
                 install::commit(&self.layout, name, kernel)?;
             }
-            install::due::clear(&self.layout, &kernel.release)?;
+            if depmod == Depmod::Run {
+                // This depmod has read what they placed.
+                let others = install::awaiting(&self.layout, kernel)?;
+                for name in self.left_to_us(&others.iter().collect::<Vec<_>>(), kernel) {
+                    install::commit(&self.layout, name, kernel)?;
+                }
+                install::due::clear(&self.layout, &kernel.release)?;
+            } else {
+                install::due::take_back(&self.layout, &kernel.release, self.owner.as_ref())?;
+            }
             installed
         };
         if installed && depmod == Depmod::Run {
             self.load_modules(&kernel.release, sink);
         }
         Ok(())
+    }
+
+    /// Those of which no other living process has an install under way.
+    fn left_to_us<'n>(&self, names: &[&'n PackageName], kernel: &KernelId) -> Vec<&'n PackageName> {
+        // What cannot be read is told by who goes on with it.
+        let theirs = |name: &PackageName| {
+            let under_way = install::under_way(&self.layout, name, kernel).ok().flatten();
+            under_way.is_some_and(|under_way| !under_way.is_left_to(self.owner.as_ref()))
+        };
+        names.iter().copied().filter(|name| !theirs(name)).collect()
     }
 
     /// [`Engine::settle_kernel`] for each kernel that a package was taken off, whatever becomes of the others.
@@ -107,7 +129,7 @@ impl Engine {
     /// Runs depmod; when it fails, undoes the installs.
     fn index(&self, kernel: &KernelId, names: &[&PackageName], sink: &mut dyn Sink) -> Result<()> {
         sink.phase(Phase::Depmod);
-        install::due::mark(&self.layout, &kernel.release)?;
+        install::due::mark(&self.layout, &kernel.release, self.owner.as_ref())?;
         let why = match depmod::run(&self.layout, &kernel.release) {
             Ok(DepmodOutcome::Ran) => return Ok(()),
             Ok(DepmodOutcome::SkippedNoModulesDep) => {
@@ -121,6 +143,7 @@ impl Engine {
             Err(Error::Depmod { why, .. }) => why,
             Err(other) => other.to_string(),
         };
+        let names = self.left_to_us(names, kernel);
         let placed: Vec<UnderWay> =
             names.iter().filter_map(|name| install::under_way(&self.layout, name, kernel).ok().flatten()).collect();
         // The other way round than they were placed: one may have displaced another's file.
@@ -149,13 +172,14 @@ impl Engine {
     }
 
     /// After a crash or a power cut: undoes installs that were cut short, finishes those that lack only depmod, and runs
-    /// depmod for each kernel whose modules were changed without it. Then forgets what nothing needs any more.
+    /// depmod for each kernel whose modules were changed without it. What another process has placed that is known to live
+    /// is left to that one. Then forgets what nothing needs any more.
     ///
     /// # Errors
     /// When the tree cannot be read. What could not be recovered is a warning.
     pub fn recover(&self, sink: &mut dyn Sink) -> Result<()> {
         let mut waiting_for_depmod: Vec<(KernelId, PackageId)> = Vec::new();
-        for found in install::recover(&self.layout)? {
+        for found in install::recover(&self.layout, self.owner.as_ref())? {
             let (package, kernel) = (found.package, found.kernel);
             match found.action {
                 RecoverAction::Undone => {
@@ -177,7 +201,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        for release in install::due::all(&self.layout)? {
+        for release in install::due::left(&self.layout, self.owner.as_ref())? {
             self.recover_index(release, sink)?;
         }
         crate::build::workspace::remove_abandoned(&self.layout);

@@ -1,7 +1,7 @@
 //! install: puts built modules into a kernel's folder. What follows, once for all of them, is [`super::finish`].
 
 use super::weak::Weak;
-use super::{Done, Engine, Order, Tried, needs_root, waiting};
+use super::{Done, Engine, Order, Tried, needs_root};
 use crate::conf::Recipe;
 use crate::error::{Error, Result};
 use crate::event::{Phase, Sink};
@@ -60,18 +60,25 @@ impl Engine {
         // The classic command builds only what is not built, however it is forced.
         let keep = order.keep_built && self.layout.module_dir(package, kernel).is_dir();
         let for_build = Order { force: order.force && !keep, ..order.clone() };
-        let before = self.record(package, kernel)?;
-        let built_anew = match self.try_build(package, kernel, &for_build, tried, sink)? {
-            Done::Unchanged(_) => None,
-            Done::Changed | Done::Placed => Some(before),
+        let mut built_anew = None;
+        let _locks = loop {
+            let before = self.record(package, kernel)?;
+            match self.try_build(package, kernel, &for_build, tried, sink)? {
+                Done::Unchanged(_) => {}
+                Done::Changed | Done::Placed => built_anew = Some(before),
+            }
+            if !order.force && built_anew.is_none() && self.stands(package, kernel, None)? {
+                return self.stands_already(package, kernel);
+            }
+            self.kernel_folder_exists(kernel)?;
+            sink.phase(Phase::Installing);
+            let locks = self.lock_build_and_install(package, kernel, sink)?;
+            self.not_held(package, Some(kernel), order)?;
+            if self.layout.module_dir(package, kernel).is_dir() {
+                break locks;
+            }
+            // Unbuilt between the two locks.
         };
-        if !order.force && built_anew.is_none() && self.stands(package, kernel, None)? {
-            return self.stands_already(package, kernel);
-        }
-        self.kernel_folder_exists(kernel)?;
-        sink.phase(Phase::Installing);
-        let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
-        self.not_held(package, Some(kernel), order)?;
         // Another process may have installed it meanwhile, be it what this one has built.
         if !order.force && self.stands(package, kernel, built_anew.as_ref())? {
             return self.stands_already(package, kernel);
@@ -188,6 +195,7 @@ impl Engine {
             check_version,
             by_uid: order.uid,
             reason: &order.reason,
+            owner: self.owner.as_ref(),
         };
         let placed = install::place(&target, sink)?;
         for (module, reason) in placed.refused {

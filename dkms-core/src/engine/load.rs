@@ -10,7 +10,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Engine, Order, waiting};
+use super::{Engine, Order};
 use crate::artifact::Suffix;
 use crate::build::workspace::held;
 use crate::conf::{Loaded, Request};
@@ -19,7 +19,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::event::{Phase, Sink};
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId};
-use crate::tree::{self, BuiltModule, BuiltRecord, Manifest, SourceState, files};
+use crate::tree::{self, BuiltModule, BuiltRecord, Manifest, SourceState, Wanted, files};
 
 /// What an archive was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +149,9 @@ impl Engine {
         sink: &mut dyn Sink,
     ) -> Result<LoadedPackage> {
         let package = &loaded.recipe.package;
-        let _lock = tree::lock_package(&self.layout, &package.name, &mut waiting(sink, "the package"))?;
+        let mut wanted = vec![Wanted::package(&package.name)];
+        wanted.extend(unpacked.inside.built.iter().map(|(kernel, _)| Wanted::build(package, kernel)));
+        let _locks = self.lock_all(&wanted, sink)?;
         let was_added =
             matches!(tree::package(&self.layout, package)?.map(|found| found.source), Some(SourceState::Present(_)));
         if was_added && !order.force {
@@ -251,7 +253,6 @@ impl Engine {
     ) -> Result<()> {
         let package = done.package.clone();
         for (kernel, folder) in &unpacked.inside.built {
-            let _lock = tree::lock_build(&self.layout, &package, kernel, &mut waiting(sink, "this build"))?;
             let place = self.layout.built_dir(&package, kernel);
             if self.layout.module_dir(&package, kernel).is_dir() && !order.force {
                 sink.warn(format!(

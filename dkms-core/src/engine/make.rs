@@ -17,7 +17,7 @@ use crate::host::users::{self, User};
 use crate::model::{KernelId, PackageId};
 use crate::observe;
 use crate::settings::Priority;
-use crate::tree::{self, Manifest};
+use crate::tree::{self, Manifest, Wanted};
 
 impl Engine {
     /// Builds, adding the package first when needed. What is built from the same inputs stays as it is, unless forced.
@@ -79,8 +79,7 @@ impl Engine {
         tried: &mut Option<Tried>,
         sink: &mut dyn Sink,
     ) -> Result<Done> {
-        let _stays = tree::share_entry(&self.layout, package, &mut waiting(sink, "the package"))?;
-        let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
+        let _locks = self.lock_all(&[Wanted::entry_to_stay(package), Wanted::build(package, kernel)], sink)?;
         self.not_held(package, Some(kernel), order)?;
         let source = self.source(package)?;
         if order.keep_built && !order.force && self.layout.module_dir(package, kernel).is_dir() {

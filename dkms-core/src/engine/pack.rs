@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Engine, waiting};
+use super::Engine;
 use crate::distribute::{
     self, BINARIES_ONLY, Contents, MAIN_TREE, Member, Packed, SOURCE_TREE, SUFFIXES, all_leaving, archive_name,
     compression,
@@ -10,7 +10,7 @@ use crate::distribute::{
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
 use crate::model::{KernelId, PackageId};
-use crate::tree::{self, files};
+use crate::tree::{self, Wanted, files};
 
 /// Which kernels' builds go into an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +47,13 @@ impl Engine {
         if let Some(path) = unknown.map(Path::to_owned) {
             return Err(Error::Pack { package: package.clone(), path, why: no_suffix() });
         }
-        let _lock = tree::lock_package(&self.layout, &package.name, &mut waiting(sink, "the package"))?;
-        let source = self.source(package)?;
+        self.source(package)?;
         let kernels = self.kernels_to_pack(pack)?;
-        let mut turns = Vec::new();
+        let mut wanted = vec![Wanted::package(&package.name)];
+        wanted.extend(kernels.iter().map(|kernel| Wanted::build(package, kernel)));
+        let _locks = self.lock_all(&wanted, sink)?;
+        let source = self.source(package)?;
         for kernel in &kernels {
-            turns.push(tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?);
             if !self.layout.module_dir(package, kernel).is_dir() {
                 return Err(Error::NotBuilt { package: package.clone(), kernel: kernel.clone() });
             }

@@ -12,7 +12,7 @@ use crate::event::{Phase, Sink};
 use crate::host::kernels::{self, Presence};
 use crate::install;
 use crate::model::{KernelId, PackageId};
-use crate::tree::{self, Failure, files};
+use crate::tree::{self, Failure, Wanted, files};
 
 /// What [`Engine::remove_from`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,16 +44,18 @@ impl Engine {
         if order.by_hand {
             tree::holds::hold(&self.layout, package, Some(kernel), order.uid, now_in_seconds())?;
         }
+        sink.phase(Phase::Installing);
+        let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
         self.withdraw(package, kernel, sink)
     }
 
+    /// The caller holds the kernel's lock.
     fn withdraw(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<Done> {
-        sink.phase(Phase::Installing);
-        let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
         let readable = self.recipe_if_readable(package, kernel);
         let recipe = readable.as_ref().map(|(_, recipe)| recipe);
         let folder = self.observer.distro().modules_folder();
-        let withdrawn = install::withdraw(&self.layout, package, kernel, recipe, folder.as_deref())?;
+        let withdrawn =
+            install::withdraw(&self.layout, package, kernel, recipe, folder.as_deref(), self.owner.as_ref())?;
         for (path, why) in &withdrawn.kept {
             sink.warn(format!("{} is left as it is: {why}", path.display()));
         }
@@ -84,18 +86,45 @@ impl Engine {
     /// # Errors
     /// As [`Engine::uninstall`].
     pub fn unbuild(&self, package: &PackageId, kernel: &KernelId, order: &Order, sink: &mut dyn Sink) -> Result<Done> {
-        let uninstalled = self.uninstall(package, kernel, order, sink)?;
-        let was_built = self.drop_built(package, kernel, sink)?;
-        Ok(match uninstalled {
-            Done::Unchanged(_) if was_built => Done::Changed,
-            Done::Unchanged(_) => Done::Unchanged(format!("{package} is not built for {}", kernel.release)),
-            other => other,
+        self.source(package)?;
+        let mut removed = Removed::default();
+        self.take_off(package, kernel, order, &mut removed, sink)?;
+        Ok(if !removed.placed.is_empty() {
+            Done::Placed
+        } else if !removed.unbuilt.is_empty() {
+            Done::Changed
+        } else {
+            Done::Unchanged(format!("{package} is not built for {}", kernel.release))
         })
     }
 
-    /// Says whether there was something.
-    fn drop_built(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<bool> {
-        let _lock = tree::lock_build(&self.layout, package, kernel, &mut waiting(sink, "this build"))?;
+    /// Takes a package off a kernel and drops what was built for it, so that nobody installs it in between.
+    fn take_off(
+        &self,
+        package: &PackageId,
+        kernel: &KernelId,
+        order: &Order,
+        removed: &mut Removed,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        // Held first: the daemon must not put back what is half taken away.
+        if order.by_hand {
+            tree::holds::hold(&self.layout, package, Some(kernel), order.uid, now_in_seconds())?;
+        }
+        sink.phase(Phase::Installing);
+        let _locks = self.lock_build_and_install(package, kernel, sink)?;
+        // Before anything else can fail: its depmod is due.
+        if self.withdraw(package, kernel, sink)? == Done::Placed && !removed.placed.contains(kernel) {
+            removed.placed.push(kernel.clone());
+        }
+        if self.drop_built(package, kernel)? && !removed.unbuilt.contains(kernel) {
+            removed.unbuilt.push(kernel.clone());
+        }
+        Ok(())
+    }
+
+    /// Says whether there was something. The caller holds the locks of the build and of the kernel.
+    fn drop_built(&self, package: &PackageId, kernel: &KernelId) -> Result<bool> {
         let built = self.layout.built_dir(package, kernel);
         let was_built = built.is_dir();
         // Other kernels that use it have nothing to use any more.
@@ -110,11 +139,13 @@ impl Engine {
         Ok(was_built)
     }
 
-    /// Forgets a package: takes it off every kernel, drops what was built. Its source stays. The kernels it was taken
-    /// off need [`Engine::finish_kernel`].
+    /// Forgets a package: takes it off every kernel, each whatever becomes of the others, and drops what was built. Then
+    /// settles those kernels ([`Engine::settle_kernels`]) and ends with [`Engine::post_transaction`]. Its source stays. Gives
+    /// the kernels it was taken off.
     ///
     /// # Errors
-    /// When the package is not in the tree, or the disk refuses.
+    /// When the package is not in the tree; the first of what could not be done, after all the rest: it is not forgotten
+    /// then. What else could not be done is a warning.
     pub fn remove(&self, package: &PackageId, order: &Order, sink: &mut dyn Sink) -> Result<Vec<KernelId>> {
         let Some(found) = tree::package(&self.layout, package)? else {
             return Err(Error::NotAdded { package: package.clone() });
@@ -122,26 +153,45 @@ impl Engine {
         if order.by_hand {
             tree::holds::hold(&self.layout, package, None, order.uid, now_in_seconds())?;
         }
-        let mut changed = Vec::new();
+        // That one is of every kernel, and would be hidden by others.
+        let order = Order { by_hand: false, ..order.clone() };
+        let (mut removed, mut ended) = (Removed::default(), Ok(()));
+        let mut note = |result: Result<()>, sink: &mut dyn Sink| match result {
+            Err(error) if ended.is_ok() => ended = Err(error),
+            Err(error) => sink.warn(error.to_string()),
+            Ok(()) => {}
+        };
+        let mut all_off = true;
         for entry in found.entries {
-            if self.withdraw(package, &entry.kernel, sink)? == Done::Placed {
-                changed.push(entry.kernel.clone());
-            }
-            self.drop_built(package, &entry.kernel, sink)?;
+            let off = self.take_off(package, &entry.kernel, &order, &mut removed, sink);
+            all_off &= off.is_ok();
+            note(off, sink);
         }
-        self.forget(package, sink)?;
-        Ok(changed)
+        if all_off {
+            let forgotten = self.forget(package, &order, &mut removed, sink);
+            note(forgotten, sink);
+        }
+        let settled = self.settle_kernels(&removed.placed, package, order.depmod, sink);
+        note(settled, sink);
+        let releases: Vec<_> = removed.placed.iter().map(|kernel| kernel.release.clone()).collect();
+        self.post_transaction(&releases, sink);
+        ended.map(|()| removed.placed)
     }
 
-    /// Builds of it that are under way are waited for, and what they made goes too.
-    fn forget(&self, package: &PackageId, sink: &mut dyn Sink) -> Result<()> {
-        let _entry = tree::lock_entry(&self.layout, package, &mut waiting(sink, "the package"))?;
-        for entry in tree::package(&self.layout, package)?.map(|found| found.entries).unwrap_or_default() {
-            self.drop_built(package, &entry.kernel, sink)?;
+    /// Builds of it that are under way are waited for, and what they made goes too, as does what is installed meanwhile.
+    fn forget(&self, package: &PackageId, order: &Order, removed: &mut Removed, sink: &mut dyn Sink) -> Result<()> {
+        loop {
+            let locks = self.lock_all(&[Wanted::package(&package.name), Wanted::entry(package)], sink)?;
+            let left = tree::package(&self.layout, package)?.map(|found| found.entries).unwrap_or_default();
+            if left.is_empty() {
+                tree::failures::clear_package(&self.layout, package)?;
+                return tree::forget(&self.layout, package);
+            }
+            drop(locks);
+            for entry in left {
+                self.take_off(package, &entry.kernel, order, removed, sink)?;
+            }
         }
-        let _lock = tree::lock_package(&self.layout, &package.name, &mut waiting(sink, "the package"))?;
-        tree::failures::clear_package(&self.layout, package)?;
-        tree::forget(&self.layout, package)
     }
 
     /// The classic remove: takes a package off the named kernels and drops what was built for them, each kernel whatever
@@ -165,7 +215,7 @@ impl Engine {
             }
         }
         if removed.failed.is_empty() {
-            match self.forget_if_on_none(package, order, sink) {
+            match self.forget_if_on_none(package, order, &mut removed, sink) {
                 Ok(forgotten) => removed.forgotten = forgotten,
                 Err(error) => removed.failed.push(Failed::from(&error)),
             }
@@ -181,29 +231,28 @@ impl Engine {
         removed: &mut Removed,
         sink: &mut dyn Sink,
     ) -> Result<()> {
-        let uninstalled = self.uninstall(package, kernel, order, sink)?;
-        // Before anything else can fail: its depmod is due.
-        if uninstalled == Done::Placed {
-            removed.placed.push(kernel.clone());
-        }
-        let unbuilt = self.drop_built(package, kernel, sink)?;
-        if unbuilt {
-            removed.unbuilt.push(kernel.clone());
-        }
-        if let (Done::Unchanged(_), false) = (uninstalled, unbuilt) {
+        let before = (removed.placed.len(), removed.unbuilt.len());
+        self.take_off(package, kernel, order, removed, sink)?;
+        if before == (removed.placed.len(), removed.unbuilt.len()) {
             sink.note(format!("{package} is not built for {}", kernel.release));
         }
         Ok(())
     }
 
-    fn forget_if_on_none(&self, package: &PackageId, order: &Order, sink: &mut dyn Sink) -> Result<bool> {
+    fn forget_if_on_none(
+        &self,
+        package: &PackageId,
+        order: &Order,
+        removed: &mut Removed,
+        sink: &mut dyn Sink,
+    ) -> Result<bool> {
         if tree::package(&self.layout, package)?.is_some_and(|found| !found.entries.is_empty()) {
             return Ok(false);
         }
         if order.by_hand {
             tree::holds::hold(&self.layout, package, None, order.uid, now_in_seconds())?;
         }
-        self.forget(package, sink)?;
+        self.forget(package, &Order { by_hand: false, ..order.clone() }, removed, sink)?;
         Ok(true)
     }
 
@@ -213,9 +262,10 @@ impl Engine {
     /// # Errors
     /// When the disk refuses.
     pub fn clean(&self, package: &PackageId, kernel: &KernelId, sink: &mut dyn Sink) -> Result<Done> {
+        sink.phase(Phase::Installing);
+        let _locks = self.lock_build_and_install(package, kernel, sink)?;
         self.withdraw(package, kernel, sink)?;
-        self.drop_built(package, kernel, sink)?;
-        let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
+        self.drop_built(package, kernel)?;
         let folder = self.layout.kernel_folder(&kernel.release);
         remove_leftover_folder(&folder)?;
         if !folder.exists() {

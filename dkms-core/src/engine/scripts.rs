@@ -14,7 +14,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -23,10 +23,12 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::Engine;
 use super::trust::{Writable, writable_by_others};
 use crate::build::commands::quote;
-use crate::build::is_executable;
+use crate::build::{is_executable, sandbox};
 use crate::error::{Error, IoContext as _, Result};
 use crate::event::Sink;
+use crate::host::process;
 use crate::model::{KernelId, PackageId};
+use crate::tree::locks::Lent;
 
 /// How long a script may take: it runs while the kernel's folder is locked.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -35,14 +37,37 @@ const TOOK_TOO_LONG: i32 = 124;
 /// How much of a script's output is told, in bytes; of more, the end.
 const TOLD: u64 = 64 * 1024;
 
+/// How long a script that is told to end has for it before it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// The groups of the scripts that run now.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+/// One of them runs no more.
+static ENDED: Condvar = Condvar::new();
 
-/// Kills every script of this process: for a worker whose daemon died or which was canceled.
-pub fn kill_scripts() {
-    for group in groups(std::mem::take).into_iter().filter_map(Pid::from_raw) {
-        kill(group);
-    }
+/// For a process that is about to end, while it holds what it has locked: ends all builds and scripts that it runs, TERM
+/// first and KILL after a moment, and returns when they are gone. No other is started, and nobody hears how these ended.
+///
+/// (One that dies without a chance to call this takes its builds with it, and of a script the first process.)
+pub fn stop() {
+    process::begin_to_stop();
+    let scripts = groups(|groups| groups.clone());
+    let all = |signal| {
+        // The number of one that has ended stays taken until we have.
+        for group in scripts.iter().copied().filter_map(Pid::from_raw) {
+            let _ = kill_process_group(group, signal);
+        }
+    };
+    let wait = || {
+        let running = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(ENDED.wait_timeout_while(running, GRACE, |groups| !groups.is_disjoint(&scripts)));
+    };
+    all(Signal::TERM);
+    wait();
+    // Also what a script has left that ended.
+    all(Signal::KILL);
+    wait();
+    sandbox::stop_running();
 }
 
 impl Engine {
@@ -84,11 +109,14 @@ impl Engine {
         if let Some(kernel) = kernel {
             command.env("kernelver", kernel.release.as_str()).env("arch", kernel.arch.as_str());
         }
-        let ended = run(&mut command, LIMIT).map_err(|source| Error::Program {
+        let lent = Lent::all();
+        let (variable, words) = lent.variable();
+        let ended = run(command.env(variable, words), LIMIT).map_err(|source| Error::Program {
             program: "bash".into(),
             source,
             hint: "install bash".into(),
         })?;
+        drop(lent);
         if ended.left_out > 0 {
             sink.note(format!("{directive}: (the first {} bytes of its output are left out)", ended.left_out));
         }
@@ -109,12 +137,14 @@ impl Engine {
     /// this machine.
     fn in_its_root(&self, directive: &str, folder: &Path, value: &str, sink: &mut dyn Sink) -> Option<Command> {
         const EVAL: [&str; 3] = ["-c", "cd \"$2\" && eval \"$1\"", "bash"];
+        // One command takes the shell's place, so that what ends the process that we know ends the script.
+        let exec = if value.contains(|c| ";&|()<>`#\n".contains(c)) { "" } else { "exec " };
         let folder = if self.in_other_root { self.layout.inside(folder) } else { folder.to_owned() };
-        let line = format!("{}/{value}", quote(&folder.to_string_lossy()));
+        let path = format!("{}/{value}", quote(&folder.to_string_lossy()));
         let mut command = if self.in_other_root {
             let root = self.layout.root();
             if !is_executable(&root.join("bin/bash")) && !is_executable(&root.join("usr/bin/bash")) {
-                sink.warn(format!("{directive}: {line} is not run: {} has no bash; run it there", root.display()));
+                sink.warn(format!("{directive}: {path} is not run: {} has no bash; run it there", root.display()));
                 return None;
             }
             let mut command = Command::new("chroot");
@@ -123,7 +153,7 @@ impl Engine {
         } else {
             Command::new("bash")
         };
-        command.args(EVAL).arg(line).arg(folder);
+        command.args(EVAL).arg(format!("{exec}{path}")).arg(folder);
         Some(command)
     }
 
@@ -170,9 +200,21 @@ fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
 /// Runs a command in a process group of its own, which is killed when it takes too long or the job is canceled. Its code
 /// as in [`Ended::code`].
 pub(super) fn supervise(command: &mut Command, limit: Duration) -> io::Result<Option<i32>> {
-    let mut child = command.process_group(0).spawn()?;
-    let group = Pid::from_child(&child);
-    groups(|groups| groups.insert(group.as_raw_pid()));
+    crate::sys::end_with_us(command);
+    let started = groups(|groups| {
+        // Asked while nobody can ask which there are.
+        if process::stopping() {
+            return Ok(None);
+        }
+        let child = command.process_group(0).spawn()?;
+        let group = Pid::from_child(&child);
+        groups.insert(group.as_raw_pid());
+        io::Result::Ok(Some((child, group)))
+    })?;
+    let Some((mut child, group)) = started else {
+        process::go_no_further_when_stopping();
+        return Err(io::ErrorKind::Interrupted.into());
+    };
     let took_too_long = std::thread::scope(|scope| {
         let (ended, end) = mpsc::channel::<()>();
         let timer = scope.spawn(move || {
@@ -189,6 +231,8 @@ pub(super) fn supervise(command: &mut Command, limit: Duration) -> io::Result<Op
         timer.join().unwrap_or(false)
     });
     groups(|groups| groups.remove(&group.as_raw_pid()));
+    ENDED.notify_all();
+    process::go_no_further_when_stopping();
     let status = child.wait()?;
     let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
     Ok((!took_too_long).then_some(code))

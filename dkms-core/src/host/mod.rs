@@ -12,3 +12,5 @@ pub(crate) mod process;
 pub mod resolve;
 pub mod secure_boot;
 pub mod users;
+
+pub use process::Owner;

@@ -1,7 +1,10 @@
-//! Which process started which, by /proc.
+//! Which process started which, and which still lives, by /proc; and that this one is about to end.
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 /// What `/proc/<pid>/stat` says of a process.
 pub(crate) struct Stat {
@@ -11,6 +14,8 @@ pub(crate) struct Stat {
     pub(crate) parent: u32,
     /// When it started, in clock ticks since boot.
     pub(crate) started: u64,
+    /// It has ended, and whoever started it has not asked how.
+    pub(crate) ended: bool,
 }
 
 /// None when there is no such process, or no /proc.
@@ -21,10 +26,60 @@ pub(crate) fn stat(proc: &Path, pid: u32) -> Option<Stat> {
     let (before, after) = text.rsplit_once(')')?;
     let name = before.split_once('(')?.1.to_owned();
     let mut fields = after.split_whitespace();
-    let parent = fields.nth(1)?.parse().ok()?;
+    let ended = matches!(fields.next()?, "Z" | "X" | "x");
+    let parent = fields.next()?.parse().ok()?;
     // Field 22 of proc(5); the parent was the fourth.
     let started = fields.nth(17)?.parse().ok()?;
-    Some(Stat { name, parent, started })
+    Some(Stat { name, parent, started, ended })
+}
+
+/// A process as no other one is called, ever: for what it leaves on disk while it goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pid: u32,
+    /// As of [`Stat`].
+    started: u64,
+    /// The boot that both of these are of.
+    boot: String,
+    /// The pid namespace in which it has this number.
+    namespace: String,
+}
+
+impl Owner {
+    /// This process; none where there is no /proc.
+    #[must_use]
+    pub fn this() -> Option<Self> {
+        Self::of_process(std::process::id())
+    }
+
+    /// A process; none when it has ended, and where there is no /proc.
+    #[must_use]
+    pub fn of_process(pid: u32) -> Option<Self> {
+        Self::of(Path::new("/proc"), pid)
+    }
+
+    pub(crate) fn of(proc: &Path, pid: u32) -> Option<Self> {
+        let Stat { started, ended: false, .. } = stat(proc, pid)? else { return None };
+        Some(Self { pid, started, boot: boot(proc)?, namespace: namespace(proc)? })
+    }
+
+    /// Whether it is alive. A process that cannot be seen from here (of another pid namespace, or without /proc) is not
+    /// known to be.
+    pub(crate) fn lives(&self) -> bool {
+        self.lives_by(Path::new("/proc"))
+    }
+
+    fn lives_by(&self, proc: &Path) -> bool {
+        Self::of(proc, self.pid).is_some_and(|now| now == *self)
+    }
+}
+
+fn boot(proc: &Path) -> Option<String> {
+    Some(fs::read_to_string(proc.join("sys/kernel/random/boot_id")).ok()?.trim().to_owned())
+}
+
+fn namespace(proc: &Path) -> Option<String> {
+    Some(fs::read_link(proc.join("self/ns/pid")).ok()?.to_string_lossy().into_owned())
 }
 
 /// Whether a process has started this one, or one that did.
@@ -33,9 +88,49 @@ pub(crate) fn is_ancestor(proc: &Path, pid: u32) -> bool {
     std::iter::successors(Some(std::process::id()), parent).skip(1).any(|ancestor| ancestor == pid)
 }
 
+/// This process is about to end: see [`crate::engine::stop`].
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// From here on, nothing more is started.
+pub(crate) fn begin_to_stop() {
+    STOPPING.store(true, Ordering::SeqCst);
+}
+
+/// Whether the process is about to end.
+pub(crate) fn stopping() -> bool {
+    STOPPING.load(Ordering::SeqCst)
+}
+
+/// Goes no further when the process is about to end: what was started here was cut short for that and says nothing about
+/// a package, and its locks are to be held to the end.
+pub(crate) fn go_no_further_when_stopping() {
+    while stopping() {
+        std::thread::park();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_lives_until_it_ends_and_its_number_says_little() {
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let owner = Owner::of(Path::new("/proc"), child.id()).unwrap();
+        assert!(owner.lives());
+        assert!(!Owner { started: owner.started + 1, ..owner.clone() }.lives());
+        assert!(!Owner { boot: "an earlier one".into(), ..owner.clone() }.lives());
+        assert!(!Owner { namespace: "pid:[1]".into(), ..owner.clone() }.lives());
+        assert!(!owner.lives_by(Path::new("/nowhere")));
+        child.kill().unwrap();
+        // Nobody has asked yet how it ended.
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child)), options)
+            .unwrap();
+        assert!(!owner.lives());
+        child.wait().unwrap();
+        assert!(!owner.lives());
+    }
 
     #[test]
     fn whoever_started_us_is_an_ancestor_and_we_are_not() {

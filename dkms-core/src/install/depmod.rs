@@ -38,6 +38,8 @@ pub fn run(layout: &Layout, kernel: &KernelRelease) -> Result<DepmodOutcome> {
     if map.exists() {
         command.arg("-F").arg(map);
     }
+    // Its kernel's lock is free as soon as we are gone.
+    crate::sys::end_with_us(&mut command);
     let output = command.arg(kernel.as_str()).output().map_err(|source| Error::Program {
         program: "depmod".to_owned(),
         source,

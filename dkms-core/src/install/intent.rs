@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
+use crate::host::process::Owner;
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId, PackageName};
 use crate::tree::{InstallRecord, files, record};
@@ -42,6 +43,9 @@ pub(crate) struct Intent {
     pub(crate) folders: Vec<PathBuf>,
     /// What the manifest will say.
     pub(crate) record: InstallRecord,
+    /// Who goes on with it, while that process lives; none when that could not be told.
+    #[serde(default)]
+    pub(crate) owner: Option<Owner>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +140,7 @@ impl Content {
 }
 
 impl Intent {
-    pub(crate) fn new(package: PackageId, kernel: KernelId, record: InstallRecord) -> Self {
+    pub(crate) fn new(package: PackageId, kernel: KernelId, record: InstallRecord, owner: Option<Owner>) -> Self {
         Self {
             format: FORMAT,
             stage: Stage::Placing,
@@ -148,6 +152,7 @@ impl Intent {
             displaced: Vec::new(),
             folders: Vec::new(),
             record,
+            owner,
         }
     }
 

@@ -5,7 +5,7 @@
 //! [`withdraw`] is the way out, and can be repeated until it succeeds.
 //!
 //! Callers hold [`crate::tree::lock_install`] of the kernel during each of these; [`recover`] takes it itself. Another
-//! process may come between [`place`] and [`commit`]: whoever runs depmod next finishes or undoes what is in place.
+//! process may come between [`place`] and [`commit`]; what is in place is left to its owner while that lives.
 //! Several installs that share one depmod are undone in the reverse of their order.
 //!
 //! * `find`: module files in a kernel's folder.
@@ -37,10 +37,11 @@ use std::path::PathBuf;
 pub use differ::{Difference, difference};
 pub use place::place;
 pub use plan::complete;
-pub use undo::{commit, recover, undo};
+pub use undo::{awaiting, commit, recover, undo};
 pub use withdraw::withdraw;
 
 use crate::conf::Recipe;
+use crate::host::process::Owner;
 use crate::layout::Layout;
 use crate::model::{KernelId, ModuleName, PackageId, PackageName};
 use crate::tree::{InstallRecord, InstalledFile};
@@ -66,6 +67,9 @@ pub struct Target<'a> {
     pub by_uid: u32,
     /// Why, for the manifest.
     pub reason: &'a str,
+    /// Who goes on with it after [`place`], while that process lives: nobody else finishes or undoes it then, unless to
+    /// install or uninstall the package anew. None when that cannot be told.
+    pub owner: Option<&'a Owner>,
 }
 
 /// What an install did.
@@ -124,6 +128,15 @@ pub struct UnderWay {
     pub package: PackageId,
     /// What the manifest will say; none while files are still being changed, by a process that holds the lock or is dead.
     pub placed: Option<InstallRecord>,
+    owner: Option<Owner>,
+}
+
+impl UnderWay {
+    /// Whether it is for `us` to finish or undo: it is our own, or its owner may be dead.
+    #[must_use]
+    pub fn is_left_to(&self, us: Option<&Owner>) -> bool {
+        due::is_left(self.owner.as_ref(), us)
+    }
 }
 
 /// The install of a package that is under way on a kernel, when one is.
@@ -133,7 +146,7 @@ pub struct UnderWay {
 pub fn under_way(layout: &Layout, name: &PackageName, kernel: &KernelId) -> crate::Result<Option<UnderWay>> {
     let under_way = |intent: intent::Intent| {
         let placed = (intent.stage == intent::Stage::Placed).then_some(intent.record);
-        UnderWay { package: intent.package, placed }
+        UnderWay { package: intent.package, placed, owner: intent.owner }
     };
     Ok(intent::Intent::read(layout, name, kernel)?.map(under_way))
 }

@@ -32,7 +32,7 @@ pub fn place(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Placed> {
 /// then the mark that all is done. New files come before old ones go.
 pub(super) fn carry_out(target: &Target<'_>, mut intent: Intent) -> Result<()> {
     let layout = target.layout;
-    due::mark(layout, &intent.kernel.release)?;
+    due::mark(layout, &intent.kernel.release, intent.owner.as_ref())?;
     intent.write(layout)?;
     files::make_folders(&layout.undo_dir(&intent.package.name, &intent.kernel))?;
     for (n, change) in intent.changes.iter().enumerate() {

@@ -36,7 +36,7 @@ pub(crate) fn plan(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Plan> {
         modules: KernelModules::below(&kernel_folder)?,
         owned: BTreeSet::new(),
         linked: false,
-        intent: Intent::new(target.package.clone(), kernel.clone(), record),
+        intent: Intent::new(target.package.clone(), kernel.clone(), record, target.owner.cloned()),
         refused: Vec::new(),
     };
     planner.previous()?;

@@ -1,11 +1,13 @@
 //! The second half of an install, and the way back from any point of it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::install::find;
+use crate::host::process::Owner;
 use crate::install::intent::{Change, Content, Intent, Stage};
 use crate::install::{RecoverAction, Recovered};
+use crate::install::{due, find};
 use crate::layout::Layout;
 use crate::model::{Arch, KernelId, KernelRelease, PackageName};
 use crate::tree::{BuiltModule, BuiltRecord, InstallRecord, Manifest, files, lock_install};
@@ -179,31 +181,48 @@ fn not_undone(layout: &Layout, intent: &Intent, why: String) -> Error {
 
 /// Ends every install that a crash or a power cut interrupted: one that was not placed whole is undone, one that was is
 /// reported, so that the caller runs depmod and then [`commit`]. Takes each kernel's lock, so that an install that is
-/// under way in another process is waited for and not disturbed.
+/// under way in another process is waited for and not disturbed. One that is in place and that another living process
+/// than `us` goes on with is passed over.
 ///
 /// # Errors
 /// When the tree is there and cannot be read. What concerns one install only is logged and reported.
-pub fn recover(layout: &Layout) -> Result<Vec<Recovered>> {
+pub fn recover(layout: &Layout, us: Option<&Owner>) -> Result<Vec<Recovered>> {
     let mut recovered = Vec::new();
+    for (name, kernel) in traces(layout)? {
+        match recover_one(layout, &name, &kernel, us) {
+            Ok(one) => recovered.extend(one),
+            Err(e) => tracing::error!(package = %name, kernel = %kernel, "{e}"),
+        }
+    }
+    Ok(recovered)
+}
+
+/// The packages whose installs on a kernel are in place and await [`commit`], in order of name.
+///
+/// # Errors
+/// When the tree is there and cannot be read.
+pub fn awaiting(layout: &Layout, kernel: &KernelId) -> Result<Vec<PackageName>> {
+    let traces = traces(layout)?.into_iter().filter(|(_, of)| of == kernel);
+    let placed =
+        |name: &PackageName| matches!(Intent::read(layout, name, kernel), Ok(Some(i)) if i.stage == Stage::Placed);
+    Ok(traces.map(|(name, _)| name).filter(placed).collect())
+}
+
+/// What installs that are under way, or were cut short, have left in the tree.
+fn traces(layout: &Layout) -> Result<BTreeSet<(PackageName, KernelId)>> {
+    let mut found = BTreeSet::new();
     for (name, kind) in files::list(&layout.dkms_tree())? {
         let Some(name) = name.to_str().filter(|_| kind.is_dir()).and_then(|n| PackageName::new(n).ok()) else {
             continue;
         };
-        let kernels: std::collections::BTreeSet<_> = match files::list(&layout.package_dir(&name)) {
-            Ok(names) => names.iter().filter_map(|(file, _)| interrupted(file.to_str()?)).collect(),
-            Err(e) => {
-                tracing::warn!(package = %name, "passed over: {e}");
-                continue;
-            }
-        };
-        for kernel in kernels {
-            match recover_one(layout, &name, &kernel) {
-                Ok(one) => recovered.extend(one),
-                Err(e) => tracing::error!(package = %name, kernel = %kernel, "{e}"),
-            }
+        match files::list(&layout.package_dir(&name)) {
+            Ok(names) => found.extend(
+                names.iter().filter_map(|(file, _)| interrupted(file.to_str()?)).map(|kernel| (name.clone(), kernel)),
+            ),
+            Err(e) => tracing::warn!(package = %name, "passed over: {e}"),
         }
     }
-    Ok(recovered)
+    Ok(found)
 }
 
 /// The kernel that a file or folder of an install under way is about. No architecture has a dash in its name.
@@ -218,7 +237,17 @@ fn interrupted(file: &str) -> Option<KernelId> {
     Some(KernelId { release: KernelRelease::new(release).ok()?, arch: Arch::new(arch).ok()? })
 }
 
-fn recover_one(layout: &Layout, name: &PackageName, kernel: &KernelId) -> Result<Option<Recovered>> {
+fn recover_one(
+    layout: &Layout,
+    name: &PackageName,
+    kernel: &KernelId,
+    us: Option<&Owner>,
+) -> Result<Option<Recovered>> {
+    // Nobody else need be waited for then.
+    let theirs = |intent: &Intent| intent.stage == Stage::Placed && !due::is_left(intent.owner.as_ref(), us);
+    if Intent::read(layout, name, kernel)?.is_some_and(|intent| theirs(&intent)) {
+        return Ok(None);
+    }
     let _lock = lock_install(layout, &kernel.release, &mut |holder| {
         tracing::info!(package = %name, kernel = %kernel, "an install is not finished; waiting for {holder}");
     })?;
@@ -226,6 +255,10 @@ fn recover_one(layout: &Layout, name: &PackageName, kernel: &KernelId) -> Result
         sweep(layout, name, kernel)?;
         return Ok(None);
     };
+    if theirs(&intent) {
+        return Ok(None);
+    }
+    // Whoever was changing files had the lock: that one is dead, or has given up.
     let action = if intent.stage == Stage::Placed {
         RecoverAction::AwaitsDepmod
     } else {

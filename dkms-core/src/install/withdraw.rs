@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::conf::Recipe;
 use crate::error::{IoContext, Result};
+use crate::host::process::Owner;
 use crate::install::find::{self, KernelModules};
 use crate::install::intent::Content;
 use crate::install::plan::{folder_below, is_ours, owned};
@@ -18,6 +19,7 @@ use crate::tree::{self, InstallRecord, Manifest, files, link_target};
 /// Removes the files in the manifest that are still ours, and keeps a copy of those that somebody changed since; without a
 /// manifest, those that the classic rules name
 /// (`recipe` and `modules_folder`, as in [`crate::install::Target`], serve only there). The kernel's folder may be gone.
+/// `owner`: who sees to depmod afterwards.
 /// The mark that depmod is due comes first and the link goes last, so that after a stop at any instant it can be called
 /// again.
 ///
@@ -29,10 +31,11 @@ pub fn withdraw(
     kernel: &KernelId,
     recipe: Option<&Recipe>,
     modules_folder: Option<&str>,
+    owner: Option<&Owner>,
 ) -> Result<Withdrawn> {
     let link = layout.installed_link(&package.name, kernel);
     if installed(&link, package, kernel)? || files::look(&layout.intent(&package.name, kernel))?.is_some() {
-        due::mark(layout, &kernel.release)?;
+        due::mark(layout, &kernel.release, owner)?;
     }
     undo(layout, &package.name, kernel)?;
     let mut manifest = Manifest::read(layout, package, kernel)?;

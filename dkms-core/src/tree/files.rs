@@ -106,11 +106,11 @@ fn finish(file: &File, new: &Path, path: &Path) -> Result<()> {
     sync_parent(path)
 }
 
-/// Makes an empty file, or leaves what is there; its folder must exist.
-pub(crate) fn touch(path: &Path) -> Result<()> {
-    failpoint("create", path)?;
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).at("write", path)?;
-    file.sync_all().at("write", path)?;
+/// Writes a file of which any part will do after a stop; its folder must exist.
+pub(crate) fn write_in_place(path: &Path, bytes: &[u8]) -> Result<()> {
+    failpoint("write", path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path).at("write", path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).at("write", path)?;
     sync_parent(path)
 }
 

@@ -1,15 +1,24 @@
 //! Who may change what: `flock` on files below the tree, so that the daemon's workers, the drop-in and other machines'
 //! tools on one tree take turns, and a process that dies lets go.
 //!
-//! Order, where several are held: package or entry, then build, then install.
+//! Nobody waits for one of these locks with another in hand: who needs several waits for one, tries the rest, and when
+//! somebody has one of those, lets go of all and waits for that ([`lock_all`]). So there is no order to keep, and a script
+//! that runs while its kernel is locked may call what needs any of them. Only `workspace`, `keys`, `failed` and `holds` are
+//! waited for with others in hand: whoever has one of those waits for none of these.
+//! (Two scripts that each change the other's kernel or package would wait for each other until their time is up.)
 //!
-//! A script of a package runs while its package or kernel is locked, and may call `dkms` itself: what its ancestor holds
-//! is lent to it (design.md, decision 2).
+//! A script of a package runs while its package or kernel is locked, and may call `dkms` itself: what the process that
+//! waits for the script holds is lent to whatever the script starts (design.md, decision 2). While the script runs, a word
+//! stands in the files of those locks that the script has in its environment, and that nobody else can guess; or else /proc
+//! tells whether the holder is an ancestor, as where a `sudo` has cleared the environment. Those to whom one lock is lent
+//! take turns among themselves.
 
+use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -42,64 +51,120 @@ impl std::fmt::Display for Holder {
 #[derive(Debug)]
 #[must_use = "the lock is free again as soon as this is dropped"]
 pub struct Lock {
-    file: File,
-    path: PathBuf,
-    /// An ancestor has it, and waits for us.
-    lent: bool,
+    held: Arc<Held>,
 }
 
-/// Takes the lock on a package: its entry in the tree and its `kernel-…` links.
-/// When somebody has it, calls `on_wait` once and waits.
+#[derive(Debug)]
+struct Held {
+    file: File,
+    path: PathBuf,
+    /// Nobody else has it.
+    alone: bool,
+}
+
+thread_local! {
+    /// What this thread has taken, for the scripts it waits for.
+    static HELD: RefCell<Vec<Weak<Held>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One of the things that are locked.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    file_name: String,
+    way: Way,
+    what: &'static str,
+}
+
+impl Wanted {
+    /// A package: its entry in the tree and its `kernel-…` links.
+    #[must_use]
+    pub fn package(name: &PackageName) -> Self {
+        Self::new("package", &[name.as_str()], Way::Alone, "the package")
+    }
+
+    /// Everything that is in the tree of one version, so as to forget it.
+    #[must_use]
+    pub fn entry(package: &PackageId) -> Self {
+        Self::new("entry", &[package.name.as_str(), package.version.as_str()], Way::Alone, "the package")
+    }
+
+    /// That one version is not forgotten while something is built of it; many may want that at a time.
+    #[must_use]
+    pub fn entry_to_stay(package: &PackageId) -> Self {
+        Self { way: Way::Shared, ..Self::entry(package) }
+    }
+
+    /// What is built of a package for a kernel.
+    #[must_use]
+    pub fn build(package: &PackageId, kernel: &KernelId) -> Self {
+        let words = [package.name.as_str(), package.version.as_str(), kernel.release.as_str(), kernel.arch.as_str()];
+        Self::new("build", &words, Way::Alone, "this build")
+    }
+
+    /// A kernel's folder below the install tree.
+    #[must_use]
+    pub fn install(kernel: &KernelRelease) -> Self {
+        Self::new("install", &[kernel.as_str()], Way::Alone, "this kernel's folder")
+    }
+
+    fn new(kind: &str, words: &[&str], way: Way, what: &'static str) -> Self {
+        Self { file_name: file_name(kind, words), way, what }
+    }
+}
+
+/// Takes all of some locks. While somebody has one of them, tells `on_wait` whom and for what, and waits with none in hand.
+///
+/// # Errors
+/// When a lock's file cannot be made or locked.
+pub fn lock_all(
+    layout: &Layout,
+    wanted: &[Wanted],
+    on_wait: &mut dyn FnMut(&Holder, &'static str),
+) -> Result<Vec<Lock>> {
+    let folder = layout.locks_dir();
+    files::make_folders(&folder)?;
+    let asker = Asker::this();
+    // One that is named twice is there once.
+    let named_before =
+        |n: usize| wanted.iter().take(n).any(|w| wanted.get(n).is_some_and(|x| x.file_name == w.file_name));
+    let wanted: Vec<_> = wanted.iter().enumerate().filter(|(n, _)| !named_before(*n)).map(|(_, w)| w).collect();
+    let mut first = 0;
+    'again: loop {
+        let mut locks = Vec::new();
+        if let Some(Wanted { file_name, way, what }) = wanted.get(first) {
+            locks.push(wait(&folder.join(file_name), *way, &asker, &mut |holder| on_wait(holder, what))?);
+        }
+        for (place, Wanted { file_name, way, .. }) in wanted.iter().enumerate().filter(|(place, _)| *place != first) {
+            let Some(lock) = take(&folder.join(file_name), *way, &asker, None)? else {
+                first = place;
+                continue 'again;
+            };
+            locks.push(lock);
+        }
+        return Ok(locks);
+    }
+}
+
+/// Takes the lock on a kernel's folder below the install tree. When somebody has it, calls `on_wait` once and waits.
 ///
 /// # Errors
 /// When the lock's file cannot be made or locked.
-pub fn lock_package(layout: &Layout, name: &PackageName, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
-    lock(layout, "package", &[name.as_str()], on_wait)
-}
-
-/// Takes the lock on everything that is in the tree of one version, so as to forget it; otherwise as [`lock_package`].
-///
-/// # Errors
-/// As [`lock_package`].
-pub fn lock_entry(layout: &Layout, package: &PackageId, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
-    lock(layout, ENTRY, &[package.name.as_str(), package.version.as_str()], on_wait)
-}
-
-/// Keeps one version from being forgotten while something is built of it; many may, at a time. Otherwise as
-/// [`lock_package`].
-///
-/// # Errors
-/// As [`lock_package`].
-pub fn share_entry(layout: &Layout, package: &PackageId, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
-    take(layout, ENTRY, &[package.name.as_str(), package.version.as_str()], Way::Shared, on_wait)
-}
-
-const ENTRY: &str = "entry";
-
-/// Takes the lock on what is built of a package for a kernel; otherwise as [`lock_package`].
-///
-/// # Errors
-/// As [`lock_package`].
-pub fn lock_build(
-    layout: &Layout,
-    package: &PackageId,
-    kernel: &KernelId,
-    on_wait: &mut dyn FnMut(&Holder),
-) -> Result<Lock> {
-    let words = [package.name.as_str(), package.version.as_str(), kernel.release.as_str(), kernel.arch.as_str()];
-    lock(layout, "build", &words, on_wait)
-}
-
-/// Takes the lock on a kernel's folder below the install tree; otherwise as [`lock_package`].
-///
-/// # Errors
-/// As [`lock_package`].
 pub fn lock_install(layout: &Layout, kernel: &KernelRelease, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
     lock(layout, "install", &[kernel.as_str()], on_wait)
 }
 
+/// Takes the lock on a package; otherwise as [`lock_install`].
+///
+/// # Errors
+/// As [`lock_install`].
+pub fn lock_package(layout: &Layout, name: &PackageName, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
+    lock(layout, "package", &[name.as_str()], on_wait)
+}
+
 pub(crate) fn lock(layout: &Layout, kind: &str, words: &[&str], on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
-    take(layout, kind, words, Way::Alone, on_wait)
+    let folder = layout.locks_dir();
+    files::make_folders(&folder)?;
+    wait(&folder.join(file_name(kind, words)), Way::Alone, &Asker::this(), on_wait)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,14 +173,18 @@ enum Way {
     Shared,
 }
 
-fn take(layout: &Layout, kind: &str, words: &[&str], way: Way, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
+fn wait(path: &Path, way: Way, asker: &Asker, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
+    let taken = take(path, way, asker, Some(on_wait))?;
+    // None only for one that does not wait.
+    taken.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::WouldBlock)).at("lock", path)
+}
+
+/// Takes a lock; none when somebody has it and there is no `on_wait`.
+fn take(path: &Path, way: Way, asker: &Asker, on_wait: Option<&mut dyn FnMut(&Holder)>) -> Result<Option<Lock>> {
     let (try_it, wait) = match way {
         Way::Alone => (FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive),
         Way::Shared => (FlockOperation::NonBlockingLockShared, FlockOperation::LockShared),
     };
-    let folder = layout.locks_dir();
-    files::make_folders(&folder)?;
-    let path = folder.join(file_name(kind, words));
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -123,33 +192,124 @@ fn take(layout: &Layout, kind: &str, words: &[&str], way: Way, on_wait: &mut dyn
         .truncate(false)
         .mode(0o644)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-        .open(&path)
-        .at("open the lock", &path)?;
+        .open(path)
+        .at("open the lock", path)?;
     match flock(&file, try_it) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            let holder = holder(&path);
-            // What is built, and whoever shares an entry, runs no script that could change the tree.
-            let lendable = way == Way::Alone && ["package", "install"].contains(&kind);
-            if lendable && holder.pid.is_some_and(|pid| process::is_ancestor(Path::new("/proc"), pid)) {
-                return Ok(Lock { file, path, lent: true });
+            let said = Said::read(path);
+            if asker.is_lent(&said) {
+                return take(&beneath(path), way, asker, on_wait);
             }
-            on_wait(&holder);
+            let Some(on_wait) = on_wait else { return Ok(None) };
+            on_wait(&said.holder);
             loop {
                 match flock(&file, wait) {
                     Err(Errno::INTR) => {}
-                    other => break other.at("lock", &path)?,
+                    other => break other.at("lock", path)?,
                 }
             }
         }
-        Err(e) => return Err(e).at("lock", &path),
+        Err(e) => return Err(e).at("lock", path),
     }
-    let mut lock = Lock { file, path, lent: false };
+    let lock = Lock { held: Arc::new(Held { file, path: path.to_owned(), alone: way == Way::Alone }) };
     // Only told to who waits: failing to write it must not fail what the lock is for.
-    if let Err(e) = lock.sign() {
-        tracing::debug!(path = %lock.path.display(), "cannot say who holds the lock: {e}");
+    if let Err(e) = lock.held.sign("") {
+        tracing::debug!(path = %path.display(), "cannot say who holds the lock: {e}");
     }
-    Ok(lock)
+    HELD.with_borrow_mut(|all| {
+        all.retain(|held| held.strong_count() > 0);
+        all.push(Arc::downgrade(&lock.held));
+    });
+    Ok(Some(lock))
+}
+
+/// The lock for which those take turns to whom this one is lent.
+fn beneath(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("@lent");
+    name.into()
+}
+
+/// Has the words of all scripts below which this process runs, with a colon between them.
+const WORDS: &str = "DKMSD_LENT";
+
+/// Lends what this thread holds to a script that it starts and waits for, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    word: String,
+    held: Vec<Arc<Held>>,
+}
+
+impl Lent {
+    pub(crate) fn all() -> Self {
+        let held = HELD.with_borrow(|all| all.iter().filter_map(Weak::upgrade).filter(|held| held.alone).collect());
+        let lent = Self { word: unguessable(), held };
+        lent.sign(&lent.word);
+        lent
+    }
+
+    /// The variable that the script needs.
+    pub(crate) fn variable(&self) -> (&'static str, String) {
+        let above = std::env::var(WORDS).ok().filter(|words| !words.is_empty());
+        (WORDS, above.into_iter().chain([self.word.clone()]).collect::<Vec<_>>().join(":"))
+    }
+
+    fn sign(&self, word: &str) {
+        for held in &self.held {
+            if let Err(e) = held.sign(word) {
+                tracing::debug!(path = %held.path.display(), "cannot say to whom the lock is lent: {e}");
+            }
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.sign("");
+    }
+}
+
+/// Each has keys of its own, and those of a thread begin with the system's random ones.
+fn unguessable() -> String {
+    let half = || RandomState::new().hash_one(std::process::id());
+    format!("{:016x}{:016x}", half(), half())
+}
+
+/// Who asks for a lock.
+struct Asker {
+    proc: PathBuf,
+    words: Vec<String>,
+}
+
+impl Asker {
+    fn this() -> Self {
+        let words = std::env::var(WORDS).unwrap_or_default();
+        Self { proc: "/proc".into(), words: words.split(':').map(str::to_owned).collect() }
+    }
+
+    fn is_lent(&self, said: &Said) -> bool {
+        let ancestor = || said.holder.pid.is_some_and(|pid| process::is_ancestor(&self.proc, pid));
+        !said.word.is_empty() && (self.words.contains(&said.word) || ancestor())
+    }
+}
+
+/// What stands in a lock's file.
+struct Said {
+    holder: Holder,
+    /// Empty while it is lent to nobody.
+    word: String,
+}
+
+impl Said {
+    fn read(path: &Path) -> Self {
+        let text = fs::read(path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let mut lines = text.lines();
+        let pid = lines.next().and_then(|pid| pid.parse().ok());
+        let mut line = || lines.next().unwrap_or_default().to_owned();
+        Self { holder: Holder { pid, command: line() }, word: line() }
+    }
 }
 
 /// A `%` and a `@` in a word are escaped, so that no two things share a file; a name too long for one becomes a digest.
@@ -162,28 +322,17 @@ fn file_name(kind: &str, words: &[&str]) -> String {
     if name.len() > 200 { format!("{kind}@@{}", files::sha256_bytes(name.as_bytes())) } else { name }
 }
 
-fn holder(path: &Path) -> Holder {
-    let text = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let (pid, command) = text.split_once('\n').unwrap_or_default();
-    Holder { pid: pid.parse().ok(), command: command.trim_end().to_owned() }
-}
-
-impl Lock {
-    fn sign(&mut self) -> std::io::Result<()> {
+impl Held {
+    fn sign(&self, lent: &str) -> std::io::Result<()> {
         let command = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
         let line = command.replace(char::is_control, " ");
         self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(format!("{}\n{line}\n", std::process::id()).as_bytes())
+        self.file.write_all_at(format!("{}\n{line}\n{lent}\n", std::process::id()).as_bytes(), 0)
     }
 }
 
-impl Drop for Lock {
+impl Drop for Held {
     fn drop(&mut self) {
-        if self.lent {
-            return;
-        }
         let _ = self.file.set_len(0);
         // A child between fork and exec shares the lock: closing alone would leave it taken.
         let _ = flock(&self.file, FlockOperation::Unlock);
@@ -262,22 +411,116 @@ mod tests {
         assert!(taken.is_ok() && waited);
     }
 
+    fn wants(layout: &Layout, wanted: &[Wanted]) -> Vec<Lock> {
+        lock_all(layout, wanted, &mut |holder, what| panic!("nobody should have {what}, but {holder} does")).unwrap()
+    }
+
     #[test]
     fn builds_share_an_entry_and_whoever_forgets_it_waits_for_them() {
         let (_root, layout) = layout();
         let package = PackageId::new("r8169", "2").unwrap();
-        let first = share_entry(&layout, &package, &mut nobody()).unwrap();
-        let second = share_entry(&layout, &package, &mut nobody()).unwrap();
+        let stays = [Wanted::entry_to_stay(&package)];
+        let first = wants(&layout, &stays);
+        let second = wants(&layout, &stays);
         let (waits, waiting) = mpsc::channel();
         let forgets = std::thread::spawn({
             let (layout, package) = (layout.clone(), package.clone());
-            move || lock_entry(&layout, &package, &mut |_| waits.send(()).unwrap()).map(drop)
+            let mut on_wait = move |_: &Holder, what| waits.send(what).unwrap();
+            move || lock_all(&layout, &[Wanted::entry(&package)], &mut on_wait).map(drop)
         });
-        waiting.recv().unwrap();
+        assert_eq!(waiting.recv().unwrap(), "the package");
         drop(first);
         assert!(!forgets.is_finished());
         drop(second);
         forgets.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn who_waits_for_one_of_several_has_none_of_them() {
+        let (_root, layout) = layout();
+        let [one, two] = ["1", "2"].map(|release| Wanted::install(&KernelRelease::new(release).unwrap()));
+        let held = wants(&layout, std::slice::from_ref(&two));
+        let (waits, waiting) = mpsc::channel();
+        let both = std::thread::spawn({
+            let (layout, wanted) = (layout.clone(), [one.clone(), two]);
+            move || lock_all(&layout, &wanted, &mut |_, _| waits.send(()).unwrap()).map(|locks| locks.len())
+        });
+        waiting.recv().unwrap();
+        drop(wants(&layout, std::slice::from_ref(&one)));
+        drop(held);
+        assert_eq!(both.join().unwrap().unwrap(), 2);
+        assert!(waiting.recv().is_err(), "it waited once");
+    }
+
+    /// Whatever the order in which each names them.
+    #[test]
+    fn several_that_want_the_same_ones_in_any_order_all_come_to_an_end() {
+        let (_root, layout) = layout();
+        let all: Vec<Wanted> =
+            ["1", "2", "3"].map(|release| Wanted::install(&KernelRelease::new(release).unwrap())).into();
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for n in 0..6 {
+                let mut wanted = all.clone();
+                wanted.rotate_left(n % 3);
+                if n % 2 == 0 {
+                    wanted.reverse();
+                }
+                let (layout, inside) = (&layout, &inside);
+                scope.spawn(move || {
+                    for _ in 0..100 {
+                        let locks = lock_all(layout, &wanted, &mut |_, _| {}).unwrap();
+                        assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        drop(locks);
+                    }
+                });
+            }
+        });
+    }
+
+    fn asker(words: &[&str]) -> Asker {
+        Asker { proc: "/nowhere".into(), words: words.iter().map(|word| (*word).to_owned()).collect() }
+    }
+
+    /// As in a chroot without /proc.
+    #[test]
+    fn what_a_script_runs_has_what_its_caller_holds_while_the_script_runs() {
+        let (_root, layout) = layout();
+        let kernel = KernelRelease::new("6.1").unwrap();
+        let path = layout.locks_dir().join("install@6.1");
+        let take = |asker: &Asker| take(&path, Way::Alone, asker, None).unwrap();
+        let held = lock_install(&layout, &kernel, &mut nobody()).unwrap();
+        assert!(take(&asker(&[""])).is_none(), "no script runs");
+        let lent = Lent::all();
+        let (_, word) = lent.variable();
+        assert!(take(&asker(&["another"])).is_none());
+        // As another process does.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let theirs = take(&asker(&["another", &word])).unwrap();
+                assert!(take(&asker(&[&word])).is_none(), "those to whom it is lent take turns");
+                let again = Lent::all();
+                assert!(take(&asker(&[&word, &again.word])).is_some());
+                drop((again, theirs));
+            });
+        });
+        assert!(take(&asker(&[&word])).is_some());
+        drop(lent);
+        assert!(take(&asker(&[&word])).is_none(), "it may live on, but nobody waits for it");
+        drop(held);
+        assert!(take(&asker(&[])).is_some());
+    }
+
+    /// An ancestor that waits for no script of its own lends nothing.
+    #[test]
+    fn other_threads_lend_nothing_with_it() {
+        let (_root, layout) = layout();
+        let kernel = KernelRelease::new("6.1").unwrap();
+        let held = lock_install(&layout, &kernel, &mut nobody()).unwrap();
+        let word = std::thread::spawn(|| Lent::all().word.clone()).join().unwrap();
+        assert_eq!(Said::read(&held.held.path).word, "");
+        assert!(take(&held.held.path, Way::Alone, &asker(&[&word]), None).unwrap().is_none());
     }
 
     #[test]

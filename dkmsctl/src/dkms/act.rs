@@ -97,8 +97,9 @@ pub(crate) fn install_on(
     let mut reports = Vec::new();
     if done == Done::Placed {
         let mut batch = vec![package.clone()];
-        engine.rebuild_dependents(&mut batch, kernel, order, &mut reports, terminal);
+        let rebuilt = engine.rebuild_dependents(&mut batch, kernel, order, &mut reports, terminal);
         engine.settle_kernel(kernel, &batch, order.depmod, terminal)?;
+        rebuilt?;
     }
     say(&done, &format!("{package}: installed for {}", shown(kernel)), terminal);
     for report in reports.iter().filter(|report| report.outcome == autoinstall::Outcome::Installed) {

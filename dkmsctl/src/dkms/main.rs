@@ -13,6 +13,7 @@ mod machine;
 mod many;
 mod postinst;
 mod status;
+mod stop;
 mod terminal;
 mod usage;
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         && word == postinst::ACTION
     {
         trace(&Args::default());
+        stop::on_signals();
         let mut terminal = Terminal::new(false, false);
         let result = postinst::run(given, &mut terminal);
         return end(&mut terminal, result);
@@ -137,6 +139,8 @@ fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
         return status::run(args, terminal);
     }
     let machine = Machine::open(args, action, terminal)?;
+    // A thread: another root is entered by then.
+    stop::on_signals();
     terminal.verbose |= machine.verbose;
     match action {
         Action::Status => Ok(()),

@@ -85,6 +85,7 @@ fn spawn(program: &PathBuf, args: &[String]) -> std::io::Result<Child> {
     Process::new(program)
         .args(args)
         .arg("worker")
+        .env(crate::worker::DAEMON, std::process::id().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .process_group(0)

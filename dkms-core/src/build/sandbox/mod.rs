@@ -27,7 +27,8 @@ use std::sync::{Arc, OnceLock};
 use crate::host::users::User;
 use crate::settings::Priority;
 
-pub use running::{Ended, Running, Stream, kill_running};
+pub(crate) use running::stop_running;
+pub use running::{Ended, Running, Stream};
 use spec::{Spec, in_memory};
 
 /// How well a command is kept apart.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::spec::Spec;
+use crate::host::process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
@@ -70,6 +71,7 @@ impl Running {
         outputs: Vec<(Stream, PipeReader)>,
         told: Option<(&Spec, &[u8])>,
     ) -> io::Result<Self> {
+        process::go_no_further_when_stopping();
         let mut child = command.spawn()?;
         let group = Pid::from_child(&child);
         let lifeline = told.and_then(|told| child.stdin.take().map(|line| (told, line)));
@@ -133,6 +135,7 @@ impl Running {
         }
         self.hold.let_go();
         let status = self.child.wait().map_err(&system)?;
+        process::go_no_further_when_stopping();
         // The pipe's own size bounds what is still there once nobody writes; a process out of our reach may go on.
         self.read(&system, &mut take, 64)?;
         if timed_out {
@@ -183,10 +186,16 @@ impl Drop for Running {
     }
 }
 
-/// Ends every confined command of this process: for a worker whose daemon died or which was canceled.
-pub fn kill_running() {
-    for hold in running(std::mem::take).into_values() {
-        hold.let_go();
+/// Ends every confined command of this process, and waits until each is gone: none is started any more.
+pub(crate) fn stop_running() {
+    // Twice the time that a launcher gives what it runs.
+    let longest = Timespec { tv_sec: GRACE.tv_sec * 2, tv_nsec: 0 };
+    let holds = running(std::mem::take);
+    let open = |group: &i32| pidfd_open(Pid::from_raw(*group)?, PidfdFlags::empty()).ok();
+    let ends: Vec<_> = holds.keys().filter_map(open).collect();
+    holds.values().for_each(|hold| hold.let_go());
+    for end in &ends {
+        let _ = poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&longest));
     }
 }
 

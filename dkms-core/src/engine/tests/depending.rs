@@ -87,3 +87,33 @@ fn post_build_that_fails_leaves_the_record_all_the_same() {
     assert_eq!(machine.install_as(&package, &classic()).unwrap_err().exit_code(), 9);
     assert_eq!(machine.record(&package).as_deref(), Some("1\n"));
 }
+
+/// What is there when an autoinstall begins and built anew in its course is in its report once.
+#[test]
+fn a_dependent_that_is_built_anew_is_reported_once() {
+    let machine = Machine::new();
+    machine.install_as(&machine.source("base/1", ""), &classic()).unwrap();
+    machine.install_as(&machine.dependent(REBUILDS), &classic()).unwrap();
+    let newer = machine.source("base/2", "");
+    machine.engine().add(&newer, &classic(), &mut quiet()).unwrap();
+    let report = machine.engine().autoinstall(&machine.kernel, &classic(), &mut quiet()).unwrap();
+    let told: Vec<_> = report.packages.iter().map(|p| (p.package.to_string(), p.outcome.clone())).collect();
+    use autoinstall::Outcome::Installed;
+    assert_eq!(told, [("base/2".into(), Installed), ("a/1".into(), Installed)]);
+}
+
+#[test]
+fn a_dependent_that_is_canceled_has_not_failed() {
+    let machine = Machine::new();
+    machine.install_as(&machine.source("base/1", ""), &classic()).unwrap();
+    machine.install_as(&machine.dependent(REBUILDS), &classic()).unwrap();
+    let newer = machine.source("base/2", "");
+    machine.install_as(&newer, &classic()).unwrap();
+    let (mut batch, mut reports) = (vec![newer.clone()], Vec::new());
+    tree::files::stop_before(Some(0));
+    let rebuilt =
+        machine.engine().rebuild_dependents(&mut batch, &machine.kernel, &classic(), &mut reports, &mut quiet());
+    tree::files::stop_before(None);
+    assert!(matches!(rebuilt, Err(Error::Canceled)), "{rebuilt:?}");
+    assert_eq!((batch, reports), (vec![newer], Vec::new()));
+}

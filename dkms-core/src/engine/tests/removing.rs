@@ -68,6 +68,31 @@ fn one_kernel_that_fails_stops_no_other() {
     assert!(!crate::install::due::is_due(machine.layout(), &first.release).unwrap());
 }
 
+/// As the daemon removes.
+#[test]
+fn one_kernel_that_fails_keeps_the_package_and_the_others_are_settled() {
+    let machine = Machine::new();
+    let (first, second) = (machine.kernel.clone(), KernelId::new("5.10-other", machine.kernel.arch.as_str()).unwrap());
+    machine.kernel_folder(&second);
+    machine.write("etc/dkms/framework.conf", "post_transaction='echo $kernelver'\n");
+    let package = machine.source("a/1", "");
+    machine.install(&package).unwrap();
+    machine.built_for(&package, &second);
+    // No lock can be taken for it, which is tried first.
+    let lock = machine.layout().locks_dir().join("install@5.10-other");
+    fs::create_dir_all(&lock).unwrap();
+    let error = machine.engine().remove(&package, &daemons(), &mut quiet()).unwrap_err();
+    assert!(error.to_string().contains("install@5.10-other"), "{error}");
+    assert!(!machine.installed_file().exists() && !machine.indexed());
+    assert!(!crate::install::due::is_due(machine.layout(), &first.release).unwrap());
+    let log = fs::read_to_string(machine.layout().post_transaction_log()).unwrap();
+    assert_eq!(log.trim(), first.release.as_str());
+    assert!(machine.layout().module_dir(&package, &second).is_dir(), "it is not forgotten");
+    fs::remove_dir(&lock).unwrap();
+    machine.engine().remove(&package, &daemons(), &mut quiet()).unwrap();
+    assert!(!machine.layout().package_dir(&package.name).exists());
+}
+
 #[test]
 fn what_is_only_added_is_forgotten_by_any_kernel() {
     let machine = Machine::new();

@@ -28,7 +28,7 @@ fn an_install_that_stops_anywhere_is_undone_or_finished(
         let mut recovered = None;
         for m in 0.. {
             stop_before(Some(m));
-            let found = recover(&world.layout).unwrap();
+            let found = recover(&world.layout, None).unwrap();
             recovered = recovered.or_else(|| found.into_iter().next().map(|r| r.action));
             if stop_before(None) != Some(0) {
                 break;
@@ -45,7 +45,7 @@ fn an_install_that_stops_anywhere_is_undone_or_finished(
             same(&world.snapshot(), &before, &format!("stopped before change {n}"));
             undone += 1;
         }
-        assert_eq!(recover(&world.layout).unwrap(), []);
+        assert_eq!(recover(&world.layout, None).unwrap(), []);
         if ended.is_ok() {
             break;
         }
@@ -71,7 +71,7 @@ fn a_commit_that_stops_anywhere_can_be_repeated_or_undone(
         stop_before(Some(n));
         let ended = commit(&world.layout, &package.name, &world.kernel);
         stop_before(None);
-        let recovered = recover(&world.layout).unwrap();
+        let recovered = recover(&world.layout, None).unwrap();
         if recovered.is_empty() {
             same(&world.snapshot(), &finished, &format!("stopped before change {n}"));
         } else if depmod_works {
@@ -102,16 +102,16 @@ fn an_uninstall_that_stops_anywhere_can_be_repeated(
         let (world, package, modules) = case(which);
         world.install(package.version.as_str(), &modules);
         if wanted.is_none() {
-            withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+            withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
             wanted = Some(world.snapshot());
             let original = world.folder().join(REALTEK).join("r8169.ko");
             assert_eq!(fs::read(original).unwrap(), fs::read(fixture::module("r8169.ko")).unwrap());
             continue;
         }
         stop_before(n.map(|n: usize| n - 1));
-        let ended = withdraw(&world.layout, &package, &world.kernel, None, None);
+        let ended = withdraw(&world.layout, &package, &world.kernel, None, None, None);
         stop_before(None);
-        withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+        withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
         same(&world.snapshot(), wanted.as_ref().unwrap(), &format!("stopped before change {n:?}"));
         if ended.is_ok() {
             break;
@@ -126,11 +126,11 @@ fn an_install_after_an_interrupted_uninstall_keeps_the_kernels_module() {
         let (world, package, modules) = case(Case::InPlace);
         world.install("1", &modules);
         stop_before(Some(n));
-        let ended = withdraw(&world.layout, &package, &world.kernel, None, None);
+        let ended = withdraw(&world.layout, &package, &world.kernel, None, None, None);
         stop_before(None);
         let other = world.built("2", &[("r8169.ko.xz", NEWER)]);
         world.install("2", &modules);
-        withdraw(&world.layout, &other, &world.kernel, None, None).unwrap();
+        withdraw(&world.layout, &other, &world.kernel, None, None, None).unwrap();
         let original = fs::read(world.folder().join(REALTEK).join("r8169.ko")).unwrap();
         assert_eq!(original, fs::read(fixture::module("r8169.ko")).unwrap(), "stopped before change {n}");
         if ended.is_ok() {
@@ -174,7 +174,7 @@ fn what_cannot_be_installed_leaves_no_trace() {
     place(&world.target(&package, &recipe), &mut Vec::new()).unwrap_err();
     fs::remove_dir_all(world.folder().join("updates")).unwrap();
     // The undo met the same obstacle; the next start finishes it.
-    recover(&world.layout).unwrap();
+    recover(&world.layout, None).unwrap();
     same(&world.snapshot(), &before, "afterwards");
 
     let world = World { kernel: KernelId::new("0.0.1", "x86_64").unwrap(), ..world };
@@ -198,11 +198,11 @@ fn a_record_that_makes_no_sense_costs_no_copies(#[case] text: &str) {
     };
     fs::write(record, text).unwrap();
     let before = world.snapshot();
-    assert_eq!(recover(&world.layout).unwrap(), []);
+    assert_eq!(recover(&world.layout, None).unwrap(), []);
     for failed in [
         undo(&world.layout, &package.name, &world.kernel).unwrap_err(),
         place(&world.target(&package, &recipe), &mut Vec::new()).unwrap_err(),
-        withdraw(&world.layout, &package, &world.kernel, None, None).unwrap_err(),
+        withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap_err(),
     ] {
         assert!(matches!(failed, Error::NotUndone { .. }), "{failed}");
     }
@@ -247,10 +247,10 @@ proptest::proptest! {
             let _ = match op {
                 Op::Install(_) => place(&world.target(&package, &recipe), &mut Vec::new()).map(drop)
                     .and_then(|()| commit(&world.layout, &package.name, &world.kernel)),
-                Op::Withdraw(_) => withdraw(&world.layout, &package, &world.kernel, None, None).map(drop),
+                Op::Withdraw(_) => withdraw(&world.layout, &package, &world.kernel, None, None, None).map(drop),
             };
             stop_before(None);
-            for found in recover(&world.layout).unwrap() {
+            for found in recover(&world.layout, None).unwrap() {
                 if found.action == RecoverAction::AwaitsDepmod {
                     commit(&world.layout, &found.package.name, &world.kernel).unwrap();
                 }
@@ -258,7 +258,7 @@ proptest::proptest! {
             world.has_a_whole_module("between");
         }
         for version in versions {
-            withdraw(&world.layout, &world.package(version), &world.kernel, None, None).unwrap();
+            withdraw(&world.layout, &world.package(version), &world.kernel, None, None, None).unwrap();
         }
         same(&kernels_own(&world), &before, "in the end");
         let entries = tree::scan(&world.layout).unwrap().into_iter().flat_map(|p| p.entries).collect::<Vec<_>>();

@@ -117,6 +117,7 @@ impl World {
             check_version: false,
             by_uid: 0,
             reason: "a test",
+            owner: None,
         }
     }
 

@@ -32,7 +32,7 @@ fn an_install_displaces_the_kernels_module_and_an_uninstall_brings_it_back() {
     assert!(entry.installed && entry.built && entry.originals);
     assert_eq!(entry.manifest.unwrap().installed.unwrap().files, placed.files);
 
-    let gone = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    let gone = withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
     assert_eq!(gone.removed, [world.layout.inside(&installed)]);
     assert_eq!(gone.restored, [world.layout.inside(&original)]);
     assert_eq!(gone.kept, []);
@@ -41,7 +41,7 @@ fn an_install_displaces_the_kernels_module_and_an_uninstall_brings_it_back() {
     let mut after = world.snapshot();
     after.remove(&world.layout.inside(&world.layout.manifest(&package, &world.kernel)));
     same(&after, &before, "afterwards");
-    let again = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    let again = withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
     assert_eq!(again, Withdrawn::default());
 }
 
@@ -103,7 +103,7 @@ fn an_upgraded_kernels_module_that_took_our_place_is_kept_in_turn() {
     fs::copy(fixture::module(NEWER), &place).unwrap();
     world.install("1", &modules);
     assert_eq!(fs::read(&place).unwrap(), fs::read(fixture::module(OURS)).unwrap());
-    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
     assert_eq!(done.restored, [world.layout.inside(&place)]);
     assert_eq!(fs::read(&place).unwrap(), fs::read(fixture::module(NEWER)).unwrap());
 }
@@ -124,7 +124,7 @@ fn what_classic_dkms_installed_does_not_refuse_its_successor(#[case] folder: Opt
     place(&target, &mut Vec::new()).unwrap();
     undo(&world.layout, &package.name, &world.kernel).unwrap();
     // And taken away as classic DKMS would, though its bytes are not known.
-    let done = withdraw(&world.layout, &package, &world.kernel, Some(&recipe), folder).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, Some(&recipe), folder, None).unwrap();
     assert_eq!(done.kept, []);
     world.built("1", &[("r8169.ko", OURS)]);
     same(&world.snapshot(), &before, "afterwards");

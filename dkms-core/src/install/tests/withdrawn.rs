@@ -9,7 +9,7 @@ fn of_a_file_that_somebody_replaced_a_copy_is_kept() {
     world.install("1", &modules);
     let installed = world.folder().join("updates/dkms/r8169.ko");
     fs::copy(fixture::module(NEWER), &installed).unwrap();
-    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
     assert_eq!((done.kept, done.removed), (vec![], vec![world.layout.inside(&installed)]));
     let copies = world.layout.displaced_dir(&package, &world.kernel);
     let found: Vec<_> = files::list(&copies).unwrap().into_iter().map(|(name, _)| copies.join(name)).collect();
@@ -54,7 +54,7 @@ fn a_file_that_somebody_replaced_stays_where_it_may_be_needed(
     };
     replace(&world, &place);
     let found = intent::Content::at(&place).unwrap();
-    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
     assert_eq!(done.kept.iter().map(|(p, _)| p.clone()).collect::<Vec<_>>(), [world.layout.inside(&place)]);
     assert_eq!(intent::Content::at(&place).unwrap(), found);
     assert!(done.removed.is_empty());
@@ -66,7 +66,7 @@ fn a_kernel_that_was_upgraded_keeps_its_newer_module() {
     world.install("1", &modules);
     let place = world.folder().join(REALTEK).join("r8169.ko");
     fs::copy(fixture::module(NEWER), &place).unwrap();
-    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
     assert_eq!(done.restored, Vec::<PathBuf>::new());
     assert_eq!(fs::read(place).unwrap(), fs::read(fixture::module(NEWER)).unwrap());
     assert!(!world.layout.originals_dir(&package.name, &world.kernel).exists());
@@ -79,7 +79,7 @@ fn a_kernel_that_is_gone_is_not_brought_back(#[case] all: bool) {
     let (world, package, modules) = case(Case::Fresh);
     world.install("1", &modules);
     fs::remove_dir_all(if all { world.folder() } else { world.folder().join("kernel") }).unwrap();
-    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
     assert!(done.was_installed && done.restored.is_empty() && done.kept.is_empty(), "{done:?}");
     assert!(!world.folder().join("kernel").exists() && !world.folder().join("updates").exists());
     assert!(!world.layout.installed_link(&package.name, &world.kernel).exists());
@@ -109,7 +109,7 @@ fn what_classic_dkms_installed_is_withdrawn(
         fs::copy(fixture::module(NEWER), world.folder().join("updates/dkms/r8169.ko")).unwrap();
     }
     let recipe = world.recipe("1", &["r8169"]);
-    let done = withdraw(&world.layout, &package, &world.kernel, Some(&recipe), folder).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, Some(&recipe), folder, None).unwrap();
     assert_eq!(done.kept, []);
     same(&world.snapshot(), &before, "afterwards");
 }
@@ -120,7 +120,7 @@ fn an_original_of_unknown_origin_is_not_thrown_away() {
     world.install("1", &modules);
     let kept = world.layout.originals_dir(&package.name, &world.kernel).join("r8169.ko");
     fs::remove_file(kept.with_extension("ko.origin")).unwrap();
-    let done = withdraw(&world.layout, &package, &world.kernel, None, None).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, None, None, None).unwrap();
     assert_eq!(done.kept.len(), 1);
     assert!(kept.exists());
 }
@@ -140,7 +140,7 @@ fn an_original_of_unknown_origin_goes_where_the_kernels_package_has_it(#[case] l
     fs::remove_file(world.layout.manifest(&package, &world.kernel)).unwrap();
     fs::remove_file(world.layout.originals_dir(&package.name, &world.kernel).join("r8169.ko.origin")).unwrap();
     let recipe = world.recipe("1", &["r8169"]);
-    let done = withdraw(&world.layout, &package, &world.kernel, Some(&recipe), world.modules_folder).unwrap();
+    let done = withdraw(&world.layout, &package, &world.kernel, Some(&recipe), world.modules_folder, None).unwrap();
     assert_eq!(done.kept, []);
     same(&world.snapshot(), &before, "afterwards");
 }
@@ -152,7 +152,7 @@ fn another_version_is_not_withdrawn() {
     world.install("2", &modules);
     assert_eq!(Manifest::read(&world.layout, &old, &world.kernel).unwrap().unwrap().installed, None);
     let before = world.snapshot();
-    let done = withdraw(&world.layout, &old, &world.kernel, None, None).unwrap();
+    let done = withdraw(&world.layout, &old, &world.kernel, None, None, None).unwrap();
     assert!(!done.was_installed);
     same(&world.snapshot(), &before, "afterwards");
     assert!(tree::package(&world.layout, &new).unwrap().unwrap().entries.iter().all(|e| e.installed));
