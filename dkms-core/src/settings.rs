@@ -52,7 +52,7 @@ pub enum TrySign {
 }
 
 /// A setting in which `$kernelver` may stand.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PerKernel(String);
 
 impl PerKernel {
@@ -63,8 +63,8 @@ impl PerKernel {
     }
 }
 
-/// Every setting, with its default where none was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Every setting, with its default where none was made. As JSON it goes from the daemon to its workers.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
     root: PathBuf,
     /// `source_tree`, as seen from inside the root.

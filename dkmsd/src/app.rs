@@ -50,11 +50,12 @@ pub async fn run(root: PathBuf) -> anyhow::Result<()> {
     let (watching_sender, watching) = watch::channel(Vec::new());
     let (ask, asked) = mpsc::channel::<Ask>(64);
     let program = std::env::current_exe().context("cannot find this program")?;
-    let args = worker_args(&root, in_chroot);
+    let args = worker_args(in_chroot);
     let max_jobs = settings.daemon.max_jobs as usize;
     let (jobserver, _held) = jobserver(&layout);
-    let (coordinator, shared, notices) =
-        Coordinator::new(max_jobs, jobserver, &layout, ask.clone(), |commands| Workers::new(program, args, commands));
+    let (coordinator, shared, notices) = Coordinator::new(max_jobs, jobserver, &layout, ask.clone(), |commands| {
+        Workers::new(program, args, Arc::new(settings.clone()), commands)
+    });
     let (stop, stopped) = watch::channel(false);
     let coordinator = tokio::spawn(coordinator.run(stopped));
     let timing =
@@ -179,15 +180,8 @@ async fn recover(settings: Settings, in_chroot: bool) {
     }
 }
 
-fn worker_args(root: &Path, in_chroot: bool) -> Vec<String> {
-    let mut args = Vec::new();
-    if root != Path::new("/") {
-        args.extend(["--root".into(), root.to_string_lossy().into_owned()]);
-    }
-    if in_chroot {
-        args.push("--in-chroot".into());
-    }
-    args
+fn worker_args(in_chroot: bool) -> Vec<String> {
+    if in_chroot { vec!["--in-chroot".into()] } else { Vec::new() }
 }
 
 /// Reads the settings again; what is wrong is said, and the old ones stay.
@@ -201,7 +195,7 @@ async fn reload_settings(
         let settings = read_settings(root).await.map_err(|e| e.to_string())?;
         let observer = Observer::new(&settings).map_err(|e| e.to_string())?;
         observers.send_replace(Arc::new(observer));
-        commands.send(Command::MaxJobs(settings.daemon.max_jobs as usize)).await.map_err(|e| e.to_string())
+        commands.send(Command::Settings(Arc::new(settings))).await.map_err(|e| e.to_string())
     }
     .await;
     match &result {

@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
     match cli.role {
         Some(Role::Worker) => {
             service::start_worker_log();
-            worker::run(&cli.root, cli.in_chroot)
+            worker::run(cli.in_chroot)
         }
         None => {
             service::start_log();

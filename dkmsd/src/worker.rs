@@ -2,7 +2,6 @@
 //! lines on stdout. When stdin closes, the daemon is gone or wants the job ended: what runs is killed, and so are we.
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::path::Path;
 
 use dkms_core::build::first_error;
 use dkms_core::engine::{self, Done, Engine, Order};
@@ -32,15 +31,18 @@ impl Sink for ToDaemon {
 /// Reads the task, does it, says how it ended. The exit code is always 0: the last line is what counts.
 ///
 /// # Errors
-/// When there is no task on stdin.
-pub fn run(root: &Path, in_chroot: bool) -> anyhow::Result<()> {
+/// When there is no task on stdin, or no settings after it.
+pub fn run(in_chroot: bool) -> anyhow::Result<()> {
     let mut stdin = io::stdin().lock();
     let mut line = String::new();
     stdin.read_line(&mut line)?;
     let task: Task = serde_json::from_str(&line)?;
+    line.clear();
+    stdin.read_line(&mut line)?;
+    let settings: Settings = serde_json::from_str(&line)?;
     drop(stdin);
     std::thread::spawn(end_with_daemon);
-    let outcome = match Settings::load(root).and_then(|settings| Engine::new(settings, Some(in_chroot))) {
+    let outcome = match Engine::new(settings, Some(in_chroot)) {
         Ok(engine) => outcome(&for_daemon(engine), &task),
         Err(error) => Outcome { recorded: false, ..failed(&error) },
     };

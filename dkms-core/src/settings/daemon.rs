@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
 use crate::model::PackageName;
 
 /// `[daemon]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonSettings {
     /// `max_jobs`: how many jobs are under way at once; twice the number of CPUs by default, so that one prepares while
     /// another compiles. Compilers are counted by the jobserver ([`crate::build::jobserver`]), whatever stands here.
@@ -29,7 +29,7 @@ pub struct DaemonSettings {
 }
 
 /// How a process stands behind others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Priority {
     /// As nice(1) adds it, from 0 to 19.
     pub nice: i32,
@@ -38,7 +38,7 @@ pub struct Priority {
 }
 
 /// When a process may read and write, as ionice(1) has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IoPriority {
     /// As others.
@@ -57,7 +57,7 @@ impl Default for DaemonSettings {
 }
 
 /// `[package.NAME]`: what one package may do that others may not.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PackageSettings {
     /// `network`: its build may use the network.
     pub network: bool,

@@ -1,11 +1,13 @@
 //! Holds what the daemon really serves against `dbus/org.dkmsd1.xml`: names, arguments, directions, types, access.
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 
 use dkms_core::bus::names::{MANAGER_PATH, job_path};
 use dkms_core::event::Phase;
 use dkms_core::layout::Layout;
+use dkms_core::settings::Settings;
 use tokio::sync::{mpsc, watch};
 use zbus::connection::Builder;
 use zbus::{Guid, fdo};
@@ -54,8 +56,9 @@ fn ours(node: &Node<'_>) -> Vec<String> {
 fn context() -> Context {
     let (ask, _) = mpsc::channel(1);
     let layout = Layout::under("/nonexistent");
-    let (_, shared, _) =
-        Coordinator::new(1, None, &layout, ask.clone(), |to| Workers::new("false".into(), Vec::new(), to));
+    let (_, shared, _) = Coordinator::new(1, None, &layout, ask.clone(), |to| {
+        Workers::new("false".into(), Vec::new(), Arc::new(Settings::defaults(Path::new("/nonexistent"))), to)
+    });
     let (_, watching) = watch::channel(Vec::new());
     let (reload, _) = mpsc::channel(1);
     Context { shared, ask, watching, reload, running: "6.1.0".into(), layout: Layout::default() }

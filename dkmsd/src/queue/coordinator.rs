@@ -168,9 +168,10 @@ impl Coordinator {
                 self.go_on();
             }
             Command::Remembered(ids) => self.look_after(&ids),
-            Command::MaxJobs(max) => {
-                self.max_jobs = max;
-                self.shared.max_jobs.store(max as u64, Ordering::Relaxed);
+            Command::Settings(settings) => {
+                self.max_jobs = settings.daemon.max_jobs as usize;
+                self.shared.max_jobs.store(self.max_jobs as u64, Ordering::Relaxed);
+                self.workers.go_by(settings);
                 self.go_on();
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dkms_core::event::Event;
 use dkms_core::model::KernelId;
 use dkms_core::observe::Look;
+use dkms_core::settings::Settings;
 use tokio::sync::oneshot;
 
 use super::job::{Operation, Outcome, Task};
@@ -65,7 +66,7 @@ pub enum Command {
     /// What these jobs ended with is remembered: the disk may be looked at.
     Remembered(Vec<u32>),
     /// The settings were read again.
-    MaxJobs(usize),
+    Settings(Arc<Settings>),
 }
 
 /// How a job ended, for whoever waits for it.

@@ -1,14 +1,16 @@
 //! The processes that do the work: each job runs as `dkmsd worker` in a process group of its own, gets its task as a JSON
-//! line on stdin and tells what it does as JSON lines on stdout (design.md, decision 3).
+//! line on stdin, the daemon's settings as another, and tells what it does as JSON lines on stdout (design.md, decision 3).
 //!
 //! Closing a worker's stdin asks it to end what it runs and go; what is left of its group after the grace is killed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dkms_core::event::Event;
+use dkms_core::settings::Settings;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command as Process};
@@ -26,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Workers {
     program: PathBuf,
     args: Vec<String>,
+    /// What was accepted last: a file that was broken since is nothing to fail for.
+    settings: Arc<Settings>,
     to_coordinator: mpsc::Sender<Command>,
     cancels: HashMap<u32, oneshot::Sender<()>>,
     running: JoinSet<()>,
@@ -34,8 +38,18 @@ pub struct Workers {
 impl Workers {
     /// Workers that are started as `program args… worker`.
     #[must_use]
-    pub fn new(program: PathBuf, args: Vec<String>, to_coordinator: mpsc::Sender<Command>) -> Self {
-        Self { program, args, to_coordinator, cancels: HashMap::new(), running: JoinSet::new() }
+    pub fn new(
+        program: PathBuf,
+        args: Vec<String>,
+        settings: Arc<Settings>,
+        to_coordinator: mpsc::Sender<Command>,
+    ) -> Self {
+        Self { program, args, settings, to_coordinator, cancels: HashMap::new(), running: JoinSet::new() }
+    }
+
+    /// What workers go by from now on.
+    pub fn go_by(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
     }
 
     /// Starts a worker for a task. What it tells and how it ends reach the coordinator.
@@ -50,9 +64,10 @@ impl Workers {
             None
         };
         let (program, args, to_coordinator) = (self.program.clone(), self.args.clone(), self.to_coordinator.clone());
+        let settings = Arc::clone(&self.settings);
         self.running.spawn(async move {
             let outcome = match spawn(&program, &args) {
-                Ok(child) => attend(child, &task, canceled, &to_coordinator).await,
+                Ok(child) => attend(child, (&task, &settings), canceled, &to_coordinator).await,
                 Err(error) => {
                     Outcome::because(Verdict::Failed, format!("cannot start a worker ({}): {error}", program.display()))
                 }
@@ -95,12 +110,12 @@ fn spawn(program: &PathBuf, args: &[String]) -> std::io::Result<Child> {
 
 async fn attend(
     mut child: Child,
-    task: &Task,
+    (task, settings): (&Task, &Settings),
     canceled: oneshot::Receiver<()>,
     to_coordinator: &mpsc::Sender<Command>,
 ) -> Outcome {
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let result = talk(&mut child, task, canceled, to_coordinator).await;
+    let result = talk(&mut child, (task, settings), canceled, to_coordinator).await;
     // What the worker left behind ends with it.
     if let Some(group) = group {
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
@@ -121,18 +136,18 @@ enum Talk {
 
 async fn talk(
     child: &mut Child,
-    task: &Task,
+    (task, settings): (&Task, &Settings),
     mut canceled: oneshot::Receiver<()>,
     to_coordinator: &mpsc::Sender<Command>,
 ) -> Talk {
     let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Talk::Broken("it has no pipes".into());
     };
-    let line = match serde_json::to_string(task) {
-        Ok(line) => line + "\n",
-        Err(error) => return Talk::Broken(error.to_string()),
+    let lines = match (serde_json::to_string(task), serde_json::to_string(settings)) {
+        (Ok(task), Ok(settings)) => format!("{task}\n{settings}\n"),
+        (Err(error), _) | (_, Err(error)) => return Talk::Broken(error.to_string()),
     };
-    if let Err(error) = stdin.write_all(line.as_bytes()).await {
+    if let Err(error) = stdin.write_all(lines.as_bytes()).await {
         return Talk::Broken(format!("it takes no task: {error}"));
     }
     let mut stdin = Some(stdin);
