@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
@@ -59,12 +59,11 @@ pub(crate) fn end_with_us(command: &mut Command) {
     }
 }
 
-/// Has a program inherit descriptors that are else closed when it starts, and run at a lower priority.
+/// Has a program run in a session of its own, inherit descriptors that are else closed when it starts, and run at a lower
+/// priority. A session of its own has no terminal: nothing in it can type into the one that we were started from.
 pub(crate) fn start_with(command: &mut Command, inherited: Vec<Arc<OwnedFd>>, priority: Priority) {
-    if inherited.is_empty() && priority == Priority::default() {
-        return;
-    }
     let before_exec = move || {
+        rustix::process::setsid()?;
         for fd in &inherited {
             rustix::io::fcntl_setfd(fd, FdFlags::empty())?;
         }
@@ -103,6 +102,17 @@ fn io_priority(priority: IoPriority) -> Option<libc::c_int> {
         IoPriority::Low => Some(2 << 13 | 7),
         IoPriority::Idle => Some(3 << 13),
     }
+}
+
+/// Has a descriptor, which this process was started with and nothing in it owns, be closed in what it starts.
+///
+/// # Errors
+/// When there is no such descriptor.
+pub(crate) fn close_in_children(descriptor: RawFd) -> io::Result<()> {
+    // SAFETY: only a flag of the descriptor is changed; should there be none of that number, the system says so.
+    #[expect(unsafe_code, reason = "a number that came from the process that started this one has no owner here")]
+    let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC).map_err(Into::into)
 }
 
 /// Attributes of a mount: `MOUNT_ATTR_*` of mount_setattr(2).

@@ -36,7 +36,7 @@ fn the_bus_tells_shows_and_does_what_the_contract_says() {
 
     a_failure_is_told_in_order(&machine, &kernel);
     a_running_job_is_shown_canceled_and_not_begun_again(&machine, &kernel);
-    settings_are_read_again_or_refused(&machine);
+    settings_are_read_again_or_refused(&machine, &kernel);
     a_hooks_word_replaces_the_package_managers_lock(&machine, &kernel);
 }
 
@@ -174,7 +174,7 @@ fn a_running_job_is_shown_canceled_and_not_begun_again(machine: &Machine, kernel
     assert_eq!(machine.property("State"), "idle");
 }
 
-fn settings_are_read_again_or_refused(machine: &Machine) {
+fn settings_are_read_again_or_refused(machine: &Machine, kernel: &str) {
     let (file, process) = ("/etc/dkms/dkmsd.toml", machine.sh("systemctl show -P MainPID dkmsd"));
     machine.sh(&format!("printf '[daemon]\\nmax_jobs = 3\\n' > {file}"));
     let mut bus = Listener::on(machine);
@@ -196,6 +196,7 @@ fn settings_are_read_again_or_refused(machine: &Machine) {
     );
     assert_eq!(machine.property("MaxJobs"), 3);
     machine.sh("systemctl --quiet is-active dkmsd");
+    machine.sh(&format!("dkmsctl rebuild hello-dkmsd/1.0 -k {kernel}"));
 
     machine.sh(&format!("printf '[daemon]\\nmax_jobs = 2\\n' > {file} && systemctl reload dkmsd"));
     bus.wait_for("reloaded", LIMIT, |s| s.member == "PropertiesChanged" && s.args[1]["MaxJobs"]["data"] == 2);

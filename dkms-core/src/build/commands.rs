@@ -128,7 +128,7 @@ impl Surroundings<'_> {
         let mut confined =
             Confined::new(cwd, "bash", ["-O", "extglob", "-c", &self.script(), "bash", command]).user(self.user);
         confined = confined.priority(self.priority);
-        confined = self.slot.map(Slot::held_by_all).into_iter().fold(confined, Confined::inherit);
+        confined = self.slot.map(Slot::held_by_all).into_iter().fold(confined, Confined::hold_open);
         if let Some(jobs) = self.make_jobs {
             confined = jobs.descriptors().fold(confined, Confined::inherit).env("MAKEFLAGS", jobs.flags());
         }

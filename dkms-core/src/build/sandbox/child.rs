@@ -139,6 +139,9 @@ fn command(spec: &Spec, input: &[u8]) -> io::Result<Command> {
     if let Some(user) = &spec.user {
         command.uid(user.uid).gid(user.gid);
     }
+    for descriptor in &spec.withheld {
+        crate::sys::close_in_children(*descriptor)?;
+    }
     crate::sys::start_harmless(&mut command);
     Ok(command)
 }

@@ -18,7 +18,7 @@ mod view;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -182,7 +182,8 @@ impl Confined {
     #[must_use]
     pub fn network(mut self, allowed: bool) -> Self {
         self.spec.network = allowed;
-        if allowed { self.show("/run/systemd/resolve") } else { self }
+        // Names are looked up by what this leads to, which lies in /run as a rule.
+        if allowed { self.show("/etc/resolv.conf") } else { self }
     }
 
     /// What it reads on its standard input; there is nothing to read otherwise.
@@ -221,6 +222,13 @@ impl Confined {
         self
     }
 
+    /// Holds a descriptor open until nothing of it runs any more, while the command itself has none of it.
+    #[must_use]
+    pub fn hold_open(mut self, descriptor: Arc<OwnedFd>) -> Self {
+        self.spec.withheld.push(descriptor.as_raw_fd());
+        self.inherit(descriptor)
+    }
+
     /// Has it stand behind others.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
@@ -228,7 +236,7 @@ impl Confined {
         self
     }
 
-    /// Starts it, confined as well as this machine can, in its own process group; both its outputs are one.
+    /// Starts it, confined as well as this machine can, in its own session; both its outputs are one.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -248,7 +256,7 @@ impl Confined {
         let launches = can_launch();
         let mut command = if launches { launcher() } else { self.plain()? };
         let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-        command.env_clear().env("PATH", path).envs(self.env.iter().map(|(n, v)| (n, v))).process_group(0);
+        command.env_clear().env("PATH", path).envs(self.env.iter().map(|(n, v)| (n, v)));
         crate::sys::start_with(&mut command, self.inherited.clone(), self.priority);
         let outputs = connect(&mut command, apart)?;
         let spec = Spec { isolated: strength == Strength::Namespaces, ..self.spec.clone() };
@@ -292,7 +300,15 @@ fn connect(command: &mut Command, apart: bool) -> io::Result<Vec<(Stream, PipeRe
 }
 
 /// What no build may see, whatever its caller says.
-const HIDDEN: &[&str] = &["/var/lib/dkms/mok.key", "/var/lib/shim-signed", "/etc/shadow", "/etc/gshadow"];
+const HIDDEN: &[&str] = &[
+    "/var/lib/dkms/mok.key",
+    "/var/lib/shim-signed",
+    "/etc/shadow",
+    "/etc/gshadow",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/security/opasswd",
+];
 
 /// Where programs are looked for when we were started without PATH, as by a kernel's own hooks.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read as _, Seek as _, Write};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use rustix::fs::MemfdFlags;
@@ -29,6 +30,8 @@ pub(super) struct Spec {
     pub(super) shown: Vec<PathBuf>,
     /// Folders and files that are out of sight.
     pub(super) hidden: Vec<PathBuf>,
+    /// Descriptors that are held open while it runs, and that the command itself does not have.
+    pub(super) withheld: Vec<RawFd>,
     /// How many bytes of input follow; the command has none at all when none.
     pub(super) input: Option<usize>,
 }

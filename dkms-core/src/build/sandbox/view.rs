@@ -2,7 +2,7 @@
 //! that do no harm; home folders, keys and the sockets of services out of sight; its own folders writable.
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -17,8 +17,8 @@ use rustix::mount::{MountFlags, MountPropagationFlags};
 use super::spec::Spec;
 use crate::sys::{mount_attr, mount_setattr};
 
-/// Folders behind an empty one that everybody may write to.
-const PRIVATE: &[&str] = &["/tmp", "/var/tmp"];
+/// Folders behind an empty one that everybody may write to, each with the share of memory that it may take.
+const PRIVATE: &[(&str, &CStr)] = &[("/tmp", c"mode=1777,size=30%"), ("/var/tmp", c"mode=1777,size=10%")];
 /// Folders behind an empty one: people's files, and the sockets of services, which no read-only mount guards.
 const OUT_OF_SIGHT: &[&str] = &["/root", "/home", "/run"];
 /// Those that nobody looks into unasked: who tries is told so. A search in /run for what may be there just finds nothing.
@@ -27,7 +27,7 @@ const CLOSED: &[&str] = &["/root", "/home"];
 const UNREADABLE: &str = "/dev/.unreadable";
 const DEV: &str = "/dev";
 /// The devices that programs count on.
-const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
 /// Something to show, held by a descriptor from before its place was covered.
 struct Held {
@@ -46,8 +46,8 @@ pub(super) fn enter(spec: &Spec) -> io::Result<()> {
     devices()?;
     let mut covers = vec![PathBuf::from(DEV)];
     let mut sealed = vec![PathBuf::from(DEV)];
-    for place in PRIVATE.iter().filter_map(|p| fs::canonicalize(p).ok()) {
-        tmpfs(&place, c"mode=1777,size=50%")?;
+    for (place, data) in PRIVATE.iter().filter_map(|(p, data)| Some((fs::canonicalize(p).ok()?, data))) {
+        tmpfs(&place, data)?;
         covers.push(place);
     }
     for place in OUT_OF_SIGHT.iter().filter_map(|p| fs::canonicalize(p).ok()).filter(|p| p.is_dir()) {
@@ -65,20 +65,29 @@ pub(super) fn enter(spec: &Spec) -> io::Result<()> {
     // By their real names: what is covered twice could not be uncovered.
     let hidden: BTreeSet<PathBuf> = spec.hidden.iter().filter_map(|p| fs::canonicalize(p).ok()).collect();
     for place in &hidden {
-        if place.is_dir() {
-            tmpfs(place, c"mode=755,size=64k")?;
-            sealed.push(place.clone());
-        } else {
-            rustix::mount::mount_bind(unreadable, place)?;
-        }
+        hide(place, &mut sealed)?;
     }
-    fs::remove_file(unreadable)?;
     for held in &binds {
         mount_point(held)?;
         rustix::mount::mount_bind(held.path(), &held.place)?;
         writable(&held.place)?;
+        // What lies below it came along.
+        for place in hidden.iter().filter(|place| place.starts_with(&held.place)) {
+            hide(place, &mut sealed)?;
+        }
     }
+    fs::remove_file(unreadable)?;
     sealed.iter().try_for_each(|place| read_only(place, false))
+}
+
+fn hide(place: &Path, sealed: &mut Vec<PathBuf>) -> io::Result<()> {
+    if place.is_dir() {
+        tmpfs(place, c"mode=755,size=64k")?;
+        sealed.push(place.to_owned());
+        Ok(())
+    } else {
+        rustix::mount::mount_bind(UNREADABLE, place).map_err(Into::into)
+    }
 }
 
 impl Held {
@@ -104,7 +113,7 @@ fn mount_point(held: &Held) -> io::Result<()> {
     File::create(&held.place).map(drop)
 }
 
-fn tmpfs(place: &Path, data: &std::ffi::CStr) -> io::Result<()> {
+fn tmpfs(place: &Path, data: &CStr) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("tmpfs", place, "tmpfs", flags, Some(data)).map_err(Into::into)
 }
@@ -125,7 +134,7 @@ fn devices() -> io::Result<()> {
     let shared = dev.join("shm");
     fs::create_dir(&shared)?;
     fs::set_permissions(&shared, Permissions::from_mode(0o1777))?;
-    tmpfs(&shared, c"mode=1777,size=50%")
+    tmpfs(&shared, c"mode=1777,size=10%")
 }
 
 fn read_only(place: &Path, recursive: bool) -> io::Result<()> {
