@@ -143,6 +143,11 @@ fn find_toolchain(build: &Build<'_>) -> Result<()> {
 }
 
 fn in_workspace(build: &Build<'_>, workspace: &Workspace, log: &mut BuildLog, sink: &mut dyn Sink) -> Result<()> {
+    for folder in &build.settings.package(&build.package.name).writable {
+        if !build.layout.host(folder).exists() {
+            sink.warn(format!("{} is not there, and so not writable for its build (dkmsd.toml)", folder.display()));
+        }
+    }
     let slot = take_slot(build, sink)?;
     // Neither how long it took nor how long it may take counts the wait for others.
     let started = Instant::now();

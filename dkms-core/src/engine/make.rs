@@ -193,13 +193,13 @@ impl Engine {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
-        let set = self.settings.package(&package.name).user;
-        match set.as_deref() {
+        let set = self.settings.package(&package.name);
+        match set.user.as_deref() {
             None => Ok(self.user.clone()),
             Some("root") => Ok(None),
             Some(name) => users::named(&self.layout, name).map(Some).ok_or_else(|| Error::BadSettings {
                 path: self.layout.config_dir().join("dkmsd.toml"),
-                line: 1,
+                line: set.user_line,
                 why: format!("[package.{}] names the user {name}, whom this machine does not know", package.name),
             }),
         }

@@ -63,6 +63,8 @@ pub struct PackageSettings {
     pub network: bool,
     /// `user`: who builds it; the user `dkms` when none.
     pub user: Option<String>,
+    /// The line of dkmsd.toml that names the user.
+    pub user_line: usize,
     /// `writable`: folders that its build may write, beside its own.
     pub writable: Vec<PathBuf>,
     /// `timeout`, in minutes or as `"45m"`, `"2h"`: how long its build may take; as the daemon's when none.
@@ -193,6 +195,7 @@ fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageNam
         };
         let settings = PackageSettings {
             network: table.network,
+            user_line: table.user.as_ref().map_or(0, |user| line_of(text, user.span().start)),
             user: table.user.map(toml::Spanned::into_inner),
             writable: table.writable.into_iter().map(toml::Spanned::into_inner).collect(),
             timeout,

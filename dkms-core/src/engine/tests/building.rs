@@ -7,6 +7,25 @@ fn log_of(error: &Error) -> String {
 }
 
 #[test]
+fn a_user_that_is_not_there_and_a_folder_are_told() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "");
+    let build = |toml: &str| {
+        machine.write("etc/dkms/dkmsd.toml", toml);
+        let mut events = Vec::new();
+        let ended = machine.engine().build(&package, &machine.kernel, &forced(), &mut events);
+        (ended, events)
+    };
+    machine.engine().add(&package, &by_hand(), &mut quiet()).unwrap();
+    let (ended, events) = build("[package.a]\nwritable = [\"/srv/absent\"]\n");
+    ended.unwrap();
+    assert!(text(&events).contains("/srv/absent is not there"), "{events:?}");
+    let (ended, _) = build("[daemon]\n\n[package.a]\nuser = \"nobody-here\"\n");
+    let said = ended.unwrap_err().to_string();
+    assert!(said.contains("dkmsd.toml:4") && said.contains("nobody-here"), "{said}");
+}
+
+#[test]
 fn a_failed_make_is_remembered_until_something_changes() {
     let machine = Machine::new();
     let package =
