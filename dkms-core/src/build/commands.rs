@@ -204,7 +204,7 @@ fn left_behind(tail: &[u8]) -> Option<String> {
 fn length(time: Duration) -> String {
     let seconds = time.as_secs();
     let (number, unit) =
-        if seconds >= 60 && seconds % 60 == 0 { (seconds / 60, "minute") } else { (seconds, "second") };
+        if seconds >= 60 && seconds.is_multiple_of(60) { (seconds / 60, "minute") } else { (seconds, "second") };
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 

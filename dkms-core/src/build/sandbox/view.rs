@@ -61,7 +61,7 @@ pub(super) fn enter(spec: &Spec) -> io::Result<()> {
         rustix::mount::mount_bind_recursive(held.path(), &held.place)?;
     }
     let unreadable = Path::new(UNREADABLE);
-    File::create(unreadable)?.set_permissions(Permissions::from_mode(0))?;
+    File::create(unreadable)?.set_permissions(Permissions::from_mode(0o000))?;
     // By their real names: what is covered twice could not be uncovered.
     let hidden: BTreeSet<PathBuf> = spec.hidden.iter().filter_map(|p| fs::canonicalize(p).ok()).collect();
     for place in &hidden {
