@@ -19,7 +19,8 @@ pub(crate) fn run(mut command: Command, file: &Path, package: &str) -> Result<Ou
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let why = said.lines().map(str::trim).find(|line| !line.is_empty());
+    // openssl draws lines of dots and signs while it looks for primes.
+    let why = said.lines().map(str::trim).find(|line| line.contains(char::is_alphanumeric));
     let why = why.map_or_else(|| output.status.to_string(), |line| format!("{line} ({})", output.status));
     Err(Error::Tool { program, file: file.to_owned(), why })
 }
