@@ -179,7 +179,7 @@ fn signing(look: &Look, package: &PackageId, kernel: Option<&KernelId>) -> &'sta
 fn signing_reason(look: &Look, row: &Row) -> Option<String> {
     let kernel = row.kernel.as_ref().filter(|_| row.state == EntryState::Installed && row.reason.is_empty())?;
     look.refusal(&row.package, kernel).or_else(|| match &entry(look, &row.package, Some(kernel))?.signing {
-        Signing::Unsigned { failed: Some(why) } => Some(format!("its modules are used unsigned: {why}")),
+        Signing::Unsigned { failed: Some(why), .. } => Some(format!("its modules are used unsigned: {why}")),
         _ => None,
     })
 }
@@ -247,7 +247,7 @@ fn kernel_row(look: &Look, kernel: &KernelView) -> KernelRow {
         package: package.unwrap_or_default(),
         running: kernel.id.release == look.running,
         fit: problems(look, &kernel.id).is_empty(),
-        enforces: look.enforcing.get(&kernel.id).cloned().unwrap_or_default(),
+        enforces: look.enforcing.get(&kernel.id).map(|enforcing| enforcing.why.clone()).unwrap_or_default(),
     }
 }
 
