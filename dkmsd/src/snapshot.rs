@@ -121,6 +121,22 @@ impl Snapshot {
         Some(problems(look, &known.id))
     }
 
+    /// Whether Secure Boot is on: `on`, `off`; empty where that is not known.
+    #[must_use]
+    pub fn secure_boot(&self) -> &'static str {
+        match self.look.as_ref().and_then(|look| look.boot.enabled) {
+            Some(true) => "on",
+            Some(false) => "off",
+            None => "",
+        }
+    }
+
+    /// The running kernel's lockdown; empty where that is not known.
+    #[must_use]
+    pub fn lockdown(&self) -> &str {
+        self.look.as_ref().and_then(|look| look.boot.lockdown.as_deref()).unwrap_or_default()
+    }
+
     /// The rows that are in another state than before.
     #[must_use]
     pub fn changes_since(&self, before: &Self) -> Vec<StatusChange> {
@@ -216,6 +232,7 @@ fn status_row<'a, I: Iterator<Item = &'a Job>>(look: &Look, row: &Row, jobs: &im
         error: failure.map(|f| f.error.clone()).unwrap_or_default(),
         log: log.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
         job: job.map_or(0, |job| job.task.id),
+        refused: row.kernel.as_ref().and_then(|kernel| look.refusal(&row.package, kernel)).unwrap_or_default(),
         autoinstall: row.autoinstall,
         held: entry.is_some_and(|e| e.held.is_some()),
         signing: signing(look, &row.package, row.kernel.as_ref()).into(),
