@@ -337,6 +337,7 @@ impl Observer {
             };
             watch.extend(probes.into_iter().map(|folder| (folder, false)));
         }
+        watch.extend(self.certificate_folders(world).into_iter().map(|folder| (folder, false)));
         // A package manager that lets go of its lock has changed something.
         watch.extend(package_manager::lock_files(layout).into_iter().map(|lock| (lock, false)));
         // What other processes do to the tree: failures and holds lie apart from it.

@@ -116,6 +116,15 @@ impl Observer {
         sign::offer(&self.layout, kernel, config, &self.sign_settings(kernel))
     }
 
+    /// Where certificates lie: another one there is worth a look.
+    pub(super) fn certificate_folders(&self, world: &World) -> BTreeSet<PathBuf> {
+        let folder = |kernel: &KernelRelease| {
+            let (_, file) = sign::key_paths(&self.layout, kernel, &self.sign_settings(kernel));
+            file.parent().filter(|folder| folder.is_dir()).map(Path::to_owned)
+        };
+        world.kernels.iter().filter_map(|kernel| folder(&kernel.id.release)).collect()
+    }
+
     /// Why a build is to be signed anew; none when it is not. The planner finds the same.
     pub(crate) fn sign_anew(&self, signing: &Signing, kernel: &KernelRelease, config: &KernelConfig) -> Option<String> {
         let offer = self.offer(kernel, config)?;
