@@ -287,3 +287,39 @@ pub(crate) fn job_view(job: &Job) -> JobView {
         log: job.log.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::SystemTime;
+
+    use dkms_core::observe::Observer;
+    use dkms_core::settings::Settings;
+
+    use super::*;
+
+    #[test]
+    fn what_the_machine_asks_of_modules_is_shown_once_it_was_looked_at() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, bytes: &[u8]| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        let snapshot = || {
+            let observer = Observer::new(&Settings::load(root.path()).unwrap()).unwrap();
+            let look = Arc::new(observer.look(SystemTime::now()).unwrap());
+            Snapshot::new(Some(&look), &Jobs::default(), false)
+        };
+        let said = |snapshot: &Snapshot| (snapshot.secure_boot(), snapshot.lockdown().to_owned());
+        write("etc/os-release", b"ID=debian\n");
+        assert_eq!(said(&Snapshot::default()), ("", String::new()));
+        assert_eq!(said(&snapshot()), ("", String::new()));
+        let variable = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+        write(variable, &[6, 0, 0, 0, 1]);
+        write("sys/kernel/security/lockdown", b"none [integrity] confidentiality\n");
+        assert_eq!(said(&snapshot()), ("on", "integrity".to_owned()));
+        write(variable, &[6, 0, 0, 0, 0]);
+        assert_eq!(said(&snapshot()), ("off", "integrity".to_owned()));
+    }
+}
