@@ -135,7 +135,7 @@ impl Engine {
             Some(known) => known,
             None => chroot::in_chroot().unwrap_or(true),
         };
-        let (observer, user) = (Observer::new(&settings)?, users::build_user(&layout));
+        let (observer, user) = (Observer::new(&settings)?.told(in_chroot), users::build_user(&layout));
         Ok(Self {
             observer,
             user,

@@ -4,6 +4,7 @@
 //! the next look reads only what has changed.
 
 mod packages;
+mod signatures;
 #[cfg(test)]
 mod tests;
 
@@ -13,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::artifact::sign::Offer;
 use crate::conf::ConfLoader;
 use crate::error::{IoContext as _, Result};
 use crate::fingerprint::{Fingerprint, FolderDigests, behind_links, digest};
+use crate::host::chroot;
 use crate::host::distro::Distro;
 use crate::host::headers::{self, HeaderCache, HeaderState, Headers};
 use crate::host::kconfig::KernelConfig;
@@ -30,6 +33,8 @@ use crate::plan::{HeaderView, KernelPresence, KernelView, Plan, SourceView, Verb
 use crate::settings::Settings;
 use crate::tree::{self, Failure, Holds, Manifest, SourceState, TreeEntry, TreePackage};
 use packages::Gathering;
+pub use signatures::Enforcing;
+use signatures::Signatures;
 
 /// What one look found.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,19 +58,8 @@ pub struct Look {
     pub ended_holds: Vec<PackageId>,
     /// What the firmware and the running kernel ask of modules.
     pub boot: SecureBoot,
-    /// The kernels that something is installed on and that take signed modules only, each with the reason.
-    pub enforcing: BTreeMap<KernelId, String>,
-}
-
-impl Look {
-    /// Why a kernel does not take the modules of a package that is installed on it: they lack a signature that it trusts.
-    #[must_use]
-    pub fn refusal(&self, package: &PackageId, kernel: &KernelId) -> Option<String> {
-        let why = self.enforcing.get(kernel)?;
-        let entry = self.world.packages.iter().find(|p| p.id == *package)?.entries.get(kernel)?;
-        let refusal = self.boot.refusal(&entry.signing).filter(|_| entry.installed)?;
-        Some(format!("{refusal}; the kernel takes no others: {why}"))
-    }
+    /// The kernels that something is installed on and that take signed modules only.
+    pub enforcing: BTreeMap<KernelId, Enforcing>,
 }
 
 /// Looks at the disk, and remembers what it found out.
@@ -73,6 +67,8 @@ impl Look {
 pub struct Observer {
     layout: Layout,
     settings: Settings,
+    in_chroot: bool,
+    signatures: Signatures,
     quiet: Duration,
     distro: Distro,
     loader: ConfLoader,
@@ -87,6 +83,8 @@ pub struct Observer {
 struct Target {
     view: KernelView,
     headers: Option<Headers>,
+    /// What its modules would be signed with; none while the headers are not ready.
+    offer: Option<Arc<Offer>>,
     /// When settling headers are worth another look.
     until: Option<SystemTime>,
 }
@@ -104,6 +102,8 @@ impl Observer {
         }
         Ok(Self {
             settings: settings.clone(),
+            in_chroot: chroot::in_chroot().unwrap_or(true),
+            signatures: Signatures::default(),
             quiet: settings.daemon.quiet,
             distro: Distro::load(&layout)?,
             loader,
@@ -114,6 +114,12 @@ impl Observer {
             device_at_start: kernels::install_tree_device(&layout),
             layout,
         })
+    }
+
+    /// The same, told whether this is a chroot.
+    #[must_use]
+    pub fn told(self, in_chroot: bool) -> Self {
+        Self { in_chroot, ..self }
     }
 
     /// Where it looks.
@@ -158,6 +164,7 @@ impl Observer {
     pub fn look(&self, now: SystemTime) -> Result<Look> {
         let packages = tree::scan(&self.layout)?;
         let (targets, unsound) = self.kernels(&packages, now)?;
+        let boot = SecureBoot::read(&self.layout);
         let holds = Holds::read(&self.layout)?;
         let left = |p: &PackageId| self.layout.source(p).exists() || self.layout.version_dir(p).exists();
         let mut ended_holds: Vec<PackageId> =
@@ -166,6 +173,7 @@ impl Observer {
         let mut gathering = Gathering {
             observer: self,
             now,
+            boot: &boot,
             targets: &targets,
             installed: installed_versions(&packages),
             holds,
@@ -184,7 +192,7 @@ impl Observer {
         gathering.views.sort_by(|a, b| a.id.cmp(&b.id));
         let look_again = targets.iter().filter_map(|t| t.until).chain(gathering.look_again).min();
         let views = gathering.views;
-        let world = World {
+        let mut world = World {
             kernels: targets.into_iter().map(|t| t.view).collect(),
             packages: views,
             autoinstall_off: self.layout.no_autoinstall().exists(),
@@ -193,8 +201,8 @@ impl Observer {
         let plan = crate::plan::plan(&world);
         let expected = self.expected(&plan, &packages);
         let unsound = unsound.map(|why| why.to_string());
-        let boot = SecureBoot::read(&self.layout);
         let enforcing = self.enforcing(&boot, &packages);
+        self.read_signatures(&mut world, &packages, &enforcing);
         let running = self.running.clone();
         Ok(Look { world, plan, look_again, watch, running, expected, unsound, ended_holds, boot, enforcing })
     }
@@ -210,15 +218,6 @@ impl Observer {
             }
         }
         expected
-    }
-
-    /// The kernels that something is installed on and that take signed modules only.
-    fn enforcing(&self, boot: &SecureBoot, packages: &[TreePackage]) -> BTreeMap<KernelId, String> {
-        let installed = packages.iter().flat_map(|p| &p.entries).filter(|e| e.installed).map(|e| &e.kernel);
-        let kernels: BTreeSet<&KernelId> = installed.collect();
-        let why =
-            |kernel: &KernelId| boot.enforces(&self.kernel_config(&kernel.release), kernel.release == self.running);
-        kernels.into_iter().filter_map(|kernel| Some((kernel.clone(), why(kernel)?))).collect()
     }
 
     /// A kernel's configuration: of its headers, else the one its package has in /boot.
@@ -296,7 +295,10 @@ impl Observer {
                 KernelPresence::Gone => HeaderState::Missing { why: "the kernel is gone".into(), package: None },
                 _ => self.headers(&kernel.id, now, self.quiet),
             };
-            targets.push(target(kernel.id, presence, state));
+            let mut target = target(kernel.id, presence, state);
+            let release = &target.view.id.release;
+            target.offer = target.headers.as_ref().and_then(|h| self.offer(release, &h.config)).map(Arc::new);
+            targets.push(target);
         }
         targets.sort_by(|a, b| a.view.id.cmp(&b.view.id));
         Ok((targets, unsound))
@@ -339,6 +341,7 @@ impl Observer {
             };
             watch.extend(probes.into_iter().map(|folder| (folder, false)));
         }
+        watch.extend(self.certificate_folders(world).into_iter().map(|folder| (folder, false)));
         // A package manager that lets go of its lock has changed something.
         watch.extend(package_manager::lock_files(layout).into_iter().map(|lock| (lock, false)));
         // What other processes do to the tree: failures and holds lie apart from it.
@@ -375,6 +378,7 @@ fn target(id: KernelId, presence: KernelPresence, state: HeaderState) -> Target 
     let mut target = Target {
         view: KernelView { id, presence, headers: HeaderView::Settling { why: String::new() } },
         headers: None,
+        offer: None,
         until: None,
     };
     target.view.headers = match state {

@@ -10,9 +10,11 @@ mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::sign::Offer;
 use crate::artifact::signing::Signing;
 use crate::fingerprint::Fingerprint;
 use crate::model::{EntryState, KernelId, ModuleName, PackageId, PackageName};
@@ -171,6 +173,9 @@ pub struct EntryView {
     pub log: Option<PathBuf>,
     /// Whether what is built is signed.
     pub signing: Signing,
+    /// What it would be signed with now; none where nothing is to be signed, something for it is missing, or a
+    /// signature that is trusted would be lost.
+    pub offer: Option<Arc<Offer>>,
 }
 
 /// What is to be done.

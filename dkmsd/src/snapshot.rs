@@ -121,6 +121,22 @@ impl Snapshot {
         Some(problems(look, &known.id))
     }
 
+    /// Whether Secure Boot is on: `on`, `off`; empty where that is not known.
+    #[must_use]
+    pub fn secure_boot(&self) -> &'static str {
+        match self.look.as_ref().and_then(|look| look.boot.enabled) {
+            Some(true) => "on",
+            Some(false) => "off",
+            None => "",
+        }
+    }
+
+    /// The running kernel's lockdown; empty where that is not known.
+    #[must_use]
+    pub fn lockdown(&self) -> &str {
+        self.look.as_ref().and_then(|look| look.boot.lockdown.as_deref()).unwrap_or_default()
+    }
+
     /// The rows that are in another state than before.
     #[must_use]
     pub fn changes_since(&self, before: &Self) -> Vec<StatusChange> {
@@ -179,7 +195,7 @@ fn signing(look: &Look, package: &PackageId, kernel: Option<&KernelId>) -> &'sta
 fn signing_reason(look: &Look, row: &Row) -> Option<String> {
     let kernel = row.kernel.as_ref().filter(|_| row.state == EntryState::Installed && row.reason.is_empty())?;
     look.refusal(&row.package, kernel).or_else(|| match &entry(look, &row.package, Some(kernel))?.signing {
-        Signing::Unsigned { failed: Some(why) } => Some(format!("its modules are used unsigned: {why}")),
+        Signing::Unsigned { failed: Some(why), .. } => Some(format!("its modules are used unsigned: {why}")),
         _ => None,
     })
 }
@@ -216,6 +232,7 @@ fn status_row<'a, I: Iterator<Item = &'a Job>>(look: &Look, row: &Row, jobs: &im
         error: failure.map(|f| f.error.clone()).unwrap_or_default(),
         log: log.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
         job: job.map_or(0, |job| job.task.id),
+        refused: row.kernel.as_ref().and_then(|kernel| look.refusal(&row.package, kernel)).unwrap_or_default(),
         autoinstall: row.autoinstall,
         held: entry.is_some_and(|e| e.held.is_some()),
         signing: signing(look, &row.package, row.kernel.as_ref()).into(),
@@ -247,7 +264,7 @@ fn kernel_row(look: &Look, kernel: &KernelView) -> KernelRow {
         package: package.unwrap_or_default(),
         running: kernel.id.release == look.running,
         fit: problems(look, &kernel.id).is_empty(),
-        enforces: look.enforcing.get(&kernel.id).cloned().unwrap_or_default(),
+        enforces: look.enforcing.get(&kernel.id).map(|enforcing| enforcing.why.clone()).unwrap_or_default(),
     }
 }
 
@@ -268,5 +285,41 @@ pub(crate) fn job_view(job: &Job) -> JobView {
         progress: job.progress,
         cancelable: job.cancelable(),
         log: job.log.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::SystemTime;
+
+    use dkms_core::observe::Observer;
+    use dkms_core::settings::Settings;
+
+    use super::*;
+
+    #[test]
+    fn what_the_machine_asks_of_modules_is_shown_once_it_was_looked_at() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, bytes: &[u8]| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        let snapshot = || {
+            let observer = Observer::new(&Settings::load(root.path()).unwrap()).unwrap();
+            let look = Arc::new(observer.look(SystemTime::now()).unwrap());
+            Snapshot::new(Some(&look), &Jobs::default(), false)
+        };
+        let said = |snapshot: &Snapshot| (snapshot.secure_boot(), snapshot.lockdown().to_owned());
+        write("etc/os-release", b"ID=debian\n");
+        assert_eq!(said(&Snapshot::default()), ("", String::new()));
+        assert_eq!(said(&snapshot()), ("", String::new()));
+        let variable = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+        write(variable, &[6, 0, 0, 0, 1]);
+        write("sys/kernel/security/lockdown", b"none [integrity] confidentiality\n");
+        assert_eq!(said(&snapshot()), ("on", "integrity".to_owned()));
+        write(variable, &[6, 0, 0, 0, 0]);
+        assert_eq!(said(&snapshot()), ("off", "integrity".to_owned()));
     }
 }

@@ -3,16 +3,20 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use crate::artifact::modinfo;
 use crate::error::Result;
 use crate::tree::files;
 
-/// An X.509 certificate in DER.
+/// An X.509 certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// SHA-256 of the whole, in hexadecimal.
+    /// The whole in DER, as firmware wants it.
+    pub der: Vec<u8>,
+    /// SHA-256 of that, in hexadecimal.
     pub digest: String,
     /// Its subject key identifier, in hexadecimal; empty when it has none. Kernel keyrings list keys by it.
     pub key_id: String,
@@ -56,15 +60,15 @@ fn element_of(bytes: &[u8], tag: u8) -> Option<Element<'_>> {
 }
 
 impl Certificate {
-    /// Reads a certificate file; none when it is not there or is no certificate in DER.
+    /// Reads a certificate file, in DER or PEM as sign-file takes it; none when it is not there or neither of them.
     ///
     /// # Errors
     /// When it is there and cannot be read.
     pub fn read(file: &Path) -> Result<Option<Self>> {
-        Ok(files::read(file)?.and_then(|bytes| Self::parse(&bytes)))
+        Ok(files::read(file)?.and_then(|bytes| Self::parse(&bytes).or_else(|| Self::parse(&unarmoured(&bytes)?))))
     }
 
-    /// Takes the bytes of a certificate.
+    /// Takes the bytes of a certificate in DER.
     #[must_use]
     pub fn parse(der: &[u8]) -> Option<Self> {
         let fields = element_of(element_of(der, SEQUENCE)?.content, SEQUENCE)?.content;
@@ -72,6 +76,7 @@ impl Certificate {
         let issuer = element_of(element_of(serial.rest, SEQUENCE)?.rest, SEQUENCE)?;
         let identifier = subject_key(fields).unwrap_or_default().to_vec();
         Some(Self {
+            der: der.to_vec(),
             digest: hex(&Sha256::digest(der)),
             key_id: hex(&identifier),
             issuer_and_serial: [issuer.whole, serial.whole].concat(),
@@ -87,6 +92,14 @@ impl Certificate {
         let names = |part: &[u8]| !part.is_empty() && signature.windows(part.len()).any(|window| window == part);
         names(&self.issuer_and_serial) || names(&self.identifier)
     }
+}
+
+/// What the first certificate of a PEM file (RFC 7468) holds; a key or words may stand around it.
+fn unarmoured(pem: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(pem).ok()?;
+    let (_, rest) = text.split_once("-----BEGIN CERTIFICATE-----")?;
+    let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
+    STANDARD.decode(body.split_whitespace().collect::<String>()).ok()
 }
 
 /// What follows the identifier's name: an OCTET STRING that holds another.
@@ -164,6 +177,22 @@ mod tests {
         let serial = hex(&certificate.issuer_and_serial);
         assert!(serial.ends_with(ask(&["-serial"]).trim().trim_start_matches("serial=")), "{serial}");
         assert_eq!(digest(&fs::read(&file).unwrap()), certificate.digest);
+    }
+
+    #[test]
+    fn pem_is_read_as_well() {
+        let root = fixture::scratch();
+        let (der, pem) = (root.path().join("mine.der"), root.path().join("mine.pem"));
+        keys::make(&Layout::under(root.path()), &root.path().join("mine.key"), &der).unwrap();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["x509", "-inform", "DER", "-text", "-in"]).arg(&der).arg("-out").arg(&pem);
+        assert!(openssl.status().unwrap().success());
+        assert!(fs::read_to_string(&pem).unwrap().starts_with("Certificate:\n"), "words come first");
+        let wanted = Certificate::read(&der).unwrap();
+        assert_eq!(Certificate::read(&pem).unwrap(), wanted);
+        assert_eq!(wanted.unwrap().der, fs::read(&der).unwrap());
+        fs::write(&pem, "-----BEGIN CERTIFICATE-----\nno!\n-----END CERTIFICATE-----\n").unwrap();
+        assert_eq!(Certificate::read(&pem).unwrap(), None);
     }
 
     proptest::proptest! {

@@ -25,8 +25,12 @@ subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 ";
 
-/// A hundred years: a module outlives its certificate otherwise.
-const DAYS: &str = "36500";
+/// How a key is made: in words that OpenSSL 1.1.1 knows, too. What it prints meanwhile is caught.
+const GENPKEY: &[&str] = &["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"];
+
+/// How its certificate is made. It is good for a hundred years: a module outlives its certificate otherwise.
+const REQ: &[&str] =
+    &["req", "-new", "-x509", "-utf8", "-sha256", "-batch", "-days", "36500", "-outform", "DER", "-config"];
 
 /// Makes what is missing of the two: an RSA key (PEM, for root alone) and its certificate (DER, X.509). Gives whether
 /// anything was made. Two processes that do so at once make one key.
@@ -58,17 +62,13 @@ pub fn make(layout: &Layout, key: &Path, certificate: &Path) -> Result<bool> {
     if !has_key {
         in_place(key, 0o600, |new, _| {
             let mut command = Command::new("openssl");
-            command
-                .args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"])
-                .arg(new);
+            command.args(GENPKEY).arg(new);
             command
         })?;
     }
     in_place(certificate, 0o644, |new, request| {
         let mut command = Command::new("openssl");
-        command
-            .args(["req", "-new", "-x509", "-utf8", "-sha256", "-batch", "-days", DAYS, "-outform", "DER", "-config"]);
-        command.arg(request).arg("-key").arg(key).arg("-out").arg(new);
+        command.args(REQ).arg(request).arg("-key").arg(key).arg("-out").arg(new);
         command
     })?;
     Ok(true)
@@ -116,6 +116,19 @@ mod tests {
             .arg(&certificate);
         let said = String::from_utf8(openssl.output().unwrap().stdout).unwrap();
         assert!(said.contains("DKMS module signing key") && said.contains("Code Signing"), "{said}");
+    }
+
+    /// What the manual pages genpkey(1) and req(1) of OpenSSL 1.1.1 list, of what could be of use here.
+    #[test]
+    fn openssl_of_older_distributions_knows_every_option() {
+        const GENPKEY_OF_1_1_1: &[&str] = &["-algorithm", "-out", "-outform", "-pass", "-pkeyopt"];
+        const REQ_OF_1_1_1: &[&str] =
+            &["-batch", "-config", "-days", "-new", "-nodes", "-outform", "-sha256", "-utf8", "-verbose", "-x509"];
+        for (words, known) in [(GENPKEY, GENPKEY_OF_1_1_1), (REQ, REQ_OF_1_1_1)] {
+            for option in words.iter().filter(|word| word.starts_with('-')) {
+                assert!(known.contains(option), "{option} of {words:?}");
+            }
+        }
     }
 
     #[test]

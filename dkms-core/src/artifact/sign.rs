@@ -1,12 +1,17 @@
 //! Signs modules for kernels that want it (dkms-contract.md §4, "Signing"). Not to be able to sign is never an error:
 //! the module is used unsigned, and the caller warns.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::certificate::Certificate;
+use crate::artifact::signing::Signing;
 use crate::artifact::{keys, tool};
+use crate::fingerprint::digest;
 use crate::host::distro::Distro;
 use crate::host::kconfig::KernelConfig;
 use crate::layout::Layout;
@@ -100,17 +105,7 @@ pub fn signer(
     config: &KernelConfig,
     settings: &SignSettings,
 ) -> Result<Signer, SignOutcome> {
-    let not_wanted = |why: &str| Err(SignOutcome::NotWanted { why: why.to_owned() });
-    let Some(hash) = config.get("CONFIG_MODULE_SIG_HASH").filter(|hash| !hash.is_empty()) else {
-        return not_wanted("the kernel's configuration has no CONFIG_MODULE_SIG_HASH");
-    };
-    match settings.try_sign {
-        TrySign::No => return not_wanted("try_sign_modules is off"),
-        TrySign::NotInChroot if settings.in_chroot => {
-            return not_wanted("this is a chroot; try_sign_modules=true signs here as well");
-        }
-        TrySign::Yes | TrySign::NotInChroot => {}
-    }
+    let hash = wanted(config, settings).map_err(|why| SignOutcome::NotWanted { why: why.to_owned() })?;
     let candidates = tools(layout, kernel, settings);
     let Some(tool) = candidates.iter().find(|path| path.is_file()).cloned() else {
         let places = candidates.iter().map(|path| layout.inside(path).display().to_string()).collect::<Vec<_>>();
@@ -137,6 +132,73 @@ pub fn signer(
         }
     }
     Ok(Signer { tool, hash: hash.to_owned(), key, certificate })
+}
+
+/// The hash that a kernel's modules are to be signed with.
+///
+/// # Errors
+/// Why they are not meant to be signed, as a part of a sentence.
+pub fn wanted<'c>(config: &'c KernelConfig, settings: &SignSettings) -> Result<&'c str, &'static str> {
+    let hash = config.get("CONFIG_MODULE_SIG_HASH").filter(|hash| !hash.is_empty());
+    let hash = hash.ok_or("the kernel's configuration has no CONFIG_MODULE_SIG_HASH")?;
+    match settings.try_sign {
+        TrySign::No => Err("try_sign_modules is off"),
+        TrySign::NotInChroot if settings.in_chroot => Err("this is a chroot; try_sign_modules=true signs here as well"),
+        TrySign::Yes | TrySign::NotInChroot => Ok(hash),
+    }
+}
+
+/// What a kernel's modules would be signed with now.
+///
+/// It is no part of a fingerprint: the first build of all makes the key, which would make every build before it stale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Where it is, as seen from inside the root.
+    pub certificate_file: PathBuf,
+    /// Another one when certificate, key or tool change.
+    pub mark: String,
+}
+
+/// What there is to sign a kernel's modules with; none when they are not to be signed, or something is missing. Unlike
+/// [`signer`], it makes nothing.
+#[must_use]
+pub fn offer(layout: &Layout, kernel: &KernelRelease, config: &KernelConfig, settings: &SignSettings) -> Option<Offer> {
+    wanted(config, settings).ok()?;
+    let tool = tools(layout, kernel, settings).into_iter().find(|path| path.is_file())?;
+    let (key, file) = key_paths(layout, kernel, settings);
+    if !is_uri(&key.to_string_lossy()) && !key.is_file() {
+        return None;
+    }
+    let certificate = Certificate::read(&file).ok()??;
+    // Not the inode: a key that is brought back at each boot is the same one.
+    let state = |path: &Path| match fs::metadata(path) {
+        Ok(meta) => format!("{} {} {}.{}", path.display(), meta.size(), meta.mtime(), meta.mtime_nsec()),
+        Err(_) => path.display().to_string(),
+    };
+    let mark = digest([certificate.digest.as_bytes(), state(&key).as_bytes(), state(&tool).as_bytes()]);
+    Some(Offer { certificate, certificate_file: layout.inside(&file), mark })
+}
+
+impl Offer {
+    /// Why a build is worth being signed anew, in words; none when it is not. What was tried with the same and failed
+    /// is not.
+    #[must_use]
+    pub fn due(&self, signing: &Signing) -> Option<String> {
+        match signing {
+            Signing::Unsigned { tried, .. } if *tried != self.mark => {
+                Some("it is not signed, and there is a key to sign it with".to_owned())
+            }
+            // Whose key it is was not known, so that another one tells nothing.
+            Signing::Signed { certificate, .. }
+                if !certificate.is_empty() && *certificate != self.certificate.digest =>
+            {
+                Some(format!("its signature is of another key than that of {}", self.certificate_file.display()))
+            }
+            Signing::Unknown | Signing::Unsigned { .. } | Signing::Signed { .. } => None,
+        }
+    }
 }
 
 fn failed<T>(why: String) -> Result<T, SignOutcome> {

@@ -20,6 +20,10 @@ pub enum Signing {
         /// Why it could not be signed; none where it was not meant to be.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failed: Option<String>,
+        /// [`crate::artifact::sign::Offer::mark`] of what it could have been signed with then; empty where that was
+        /// not all there, or not to be used. The same is not worth another try.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        tried: String,
     },
     /// All bear one.
     Signed {
@@ -31,7 +35,8 @@ pub enum Signing {
 }
 
 impl Signing {
-    /// Reads the modules of a build. `failed`: why they could not be signed, when they should have been.
+    /// Reads the modules of a build. `failed`: why they could not be signed, when they should have been; `tried`: the
+    /// mark of what there was to sign them with.
     ///
     /// # Errors
     /// When one cannot be read.
@@ -39,12 +44,13 @@ impl Signing {
         modules: impl IntoIterator<Item = &'a Path>,
         certificate: Option<&Certificate>,
         failed: Option<String>,
+        tried: String,
     ) -> Result<Self> {
         let mut ours = certificate;
         for module in modules {
             let bytes = modinfo::contents(module)?;
             if !ModInfo::parse(&bytes).is_ok_and(|info| info.signed) {
-                return Ok(Self::Unsigned { failed });
+                return Ok(Self::Unsigned { failed, tried });
             }
             ours = ours.filter(|certificate| certificate.signed(&bytes));
         }

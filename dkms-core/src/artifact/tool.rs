@@ -80,7 +80,9 @@ fn read(from: Option<impl Read>, most: u64) -> Vec<u8> {
 /// is, then what it met, and the program says at the end at which of its steps.
 fn summary(said: &str) -> String {
     let place = |line: &str| line.starts_with("At ") && line.ends_with(':');
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !place(line));
+    // openssl draws lines of dots and signs while it looks for primes.
+    let word = |line: &&str| line.contains(char::is_alphanumeric);
+    let mut lines = said.lines().map(str::trim).filter(word).filter(|line| !place(line));
     let first = lines.next().unwrap_or_default().trim_start_matches("- ").to_owned();
     match lines.next_back() {
         Some(last) => format!("{first}; {last}"),
@@ -95,6 +97,7 @@ mod tests {
 
     #[rstest]
     #[case::nothing("\n", "")]
+    #[case::drawn("....+++*\n-----\n", "")]
     #[case::one("strip: a.ko: file format not recognized\n", "strip: a.ko: file format not recognized")]
     #[case::openssl(
         "At main.c:174:\n- SSL error:1E08010C:DECODER routines::unsupported: lib.c:103\n- SSL error: more\nsign-file: mok.key\n",

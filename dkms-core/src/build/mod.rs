@@ -367,12 +367,15 @@ fn publish(build: &Build<'_>, staged: collect::Staged, seconds: f64, from_cache:
     // What is installed stays installed until its successor stands.
     manifest.installed = Manifest::read(build.layout, build.package, build.kernel)?.and_then(|old| old.installed);
     let folder = staged.folder();
-    let (_, certificate) = sign::key_paths(build.layout, &build.kernel.release, &collect::sign_settings(build));
+    let (release, settings) = (&build.kernel.release, collect::sign_settings(build));
+    let (_, certificate) = sign::key_paths(build.layout, release, &settings);
+    let offer = sign::offer(build.layout, release, &build.headers.config, &settings);
     let modules: Vec<_> = staged.modules.iter().map(|m| folder.join("module").join(&m.file_name)).collect();
     manifest.signing = Signing::of(
         modules.iter().map(PathBuf::as_path),
         Certificate::read(&certificate)?.as_ref(),
         staged.unsigned.clone(),
+        offer.map(|offer| offer.mark).unwrap_or_default(),
     )?;
     manifest.write_to(&folder.join(".dkmsd-manifest.json"))?;
     let place = build.layout.built_dir(build.package, build.kernel);

@@ -152,6 +152,8 @@ async fn proxies_speak_the_contract() {
     m.cancel_job(7).await.unwrap();
     m.version().await.unwrap();
     m.running_kernel().await.unwrap();
+    m.secure_boot().await.unwrap();
+    m.lockdown().await.unwrap();
     m.n_jobs().await.unwrap();
     m.max_jobs().await.unwrap();
     m.state().await.unwrap();

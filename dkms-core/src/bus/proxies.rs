@@ -116,6 +116,12 @@ pub trait Manager {
     /// The running kernel's release.
     #[zbus(property(emits_changed_signal = "const"))]
     fn running_kernel(&self) -> zbus::Result<String>;
+    /// Whether Secure Boot is on: `on`, `off`, or empty where there is none.
+    #[zbus(property)]
+    fn secure_boot(&self) -> zbus::Result<String>;
+    /// The running kernel's lockdown; empty where it cannot be told.
+    #[zbus(property)]
+    fn lockdown(&self) -> zbus::Result<String>;
     /// How many jobs are queued or run.
     #[zbus(property, name = "NJobs")]
     fn n_jobs(&self) -> zbus::Result<u32>;

@@ -90,6 +90,9 @@ dictionary!(
         log: String,
         /// The job that is at it; 0 for none.
         job: u32,
+        /// Why the kernel does not take what is installed, and what to do, one line: it lacks a signature that the kernel
+        /// trusts. Empty where it takes it, and where that is not known.
+        refused: String,
         /// dkms.conf says AUTOINSTALL.
         autoinstall: bool,
         /// An admin took it away by hand.
@@ -251,6 +254,7 @@ mod tests {
             error: "make ended with 2".into(),
             log: "/var/lib/dkmsd/logs/x".into(),
             job: 7,
+            refused: "its modules are not signed".into(),
             autoinstall: true,
             held: false,
             signing: "signed".into(),

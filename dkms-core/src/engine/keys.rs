@@ -30,7 +30,9 @@ pub struct Mok {
     pub certificate_file: PathBuf,
     /// Whether the key is there; a URI's is taken to be.
     pub key_exists: bool,
-    /// The certificate, when it is there.
+    /// Whether there is a file at that place.
+    pub certificate_exists: bool,
+    /// The certificate; none where the file is not there or holds none.
     pub certificate: Option<Certificate>,
     /// What the firmware and the running kernel say.
     pub boot: SecureBoot,
@@ -50,8 +52,9 @@ impl Engine {
         let config = self.observer.kernel_config(kernel);
         let enforced = boot.enforces(&config, kernel == self.observer.running());
         let key_exists = sign::is_uri(&key.to_string_lossy()) || files::look(&key)?.is_some();
+        let certificate_exists = files::look(&certificate_file)?.is_some();
         let certificate = Certificate::read(&certificate_file)?;
-        Ok(Mok { key, certificate_file, key_exists, certificate, boot, enforced })
+        Ok(Mok { key, certificate_file, key_exists, certificate_exists, certificate, boot, enforced })
     }
 
     /// Makes key and certificate where they are not there, in a chroot too: it was asked for.

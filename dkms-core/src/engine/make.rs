@@ -104,7 +104,7 @@ impl Engine {
         let there = self.layout.module_dir(package, kernel).is_dir();
         let why = match order.force {
             true => "it was asked for, whatever is there".to_owned(),
-            false => match self.why_build(package, kernel, &recipe, &inputs)? {
+            false => match self.why_build(package, kernel, &recipe, &inputs, &headers)? {
                 Some(why) => why,
                 None => return Ok(Done::Unchanged(format!("{package} is built for {} already", kernel.release))),
             },
@@ -233,6 +233,7 @@ impl Engine {
         kernel: &KernelId,
         recipe: &Recipe,
         inputs: &Fingerprint,
+        headers: &Headers,
     ) -> Result<Option<String>> {
         let folder = self.layout.module_dir(package, kernel);
         if !folder.is_dir() {
@@ -246,6 +247,7 @@ impl Engine {
         let mut why = observe::built_from(&manifest)
             .map(|then| inputs.changes_since(&then, recipe.build_depends_rebuild))
             .unwrap_or_default();
+        why.extend(self.observer.sign_anew(&manifest.signing, &kernel.release, &headers.config));
         let lost = manifest.built.modules.iter().find(|module| !folder.join(&module.file_name).exists());
         why.extend(lost.map(|module| format!("{} is missing from the tree", module.file_name)));
         Ok((!why.is_empty()).then(|| why.join(", ")))

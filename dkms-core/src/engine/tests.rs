@@ -117,7 +117,8 @@ impl Machine {
 
     /// What the planner makes of it, once everything is quiet.
     fn look(&self) -> Look {
-        Observer::new(&Settings::load(self.layout().root()).unwrap()).unwrap().look(SystemTime::now() + QUIET).unwrap()
+        let observer = Observer::new(&Settings::load(self.layout().root()).unwrap()).unwrap().told(false);
+        observer.look(SystemTime::now() + QUIET).unwrap()
     }
 
     fn manifest(&self, package: &PackageId) -> Manifest {

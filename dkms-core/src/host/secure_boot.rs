@@ -36,6 +36,26 @@ pub struct SecureBoot {
     keyring: BTreeSet<String>,
 }
 
+/// Why a kernel that takes signed modules only does not take those of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong with them.
+    pub what: String,
+    /// What helps.
+    pub mend: Mend,
+}
+
+/// What helps against a [`Refusal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mend {
+    /// Building them again, which signs them.
+    Rebuild,
+    /// Enrolling the certificate.
+    Enroll,
+    /// Confirming the certificate at the next boot.
+    Reboot,
+}
+
 /// How far a certificate is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
@@ -120,27 +140,42 @@ impl SecureBoot {
         }
     }
 
-    /// Why a kernel that takes signed modules only does not take this build's, and what to do; none when it does, or
-    /// when that is not known.
+    /// Why a kernel that takes signed modules only does not take this build's; none when it does, or when that is not
+    /// known. `current`: the digest of the certificate that is signed with now; `unwanted`: why nothing is signed now.
     #[must_use]
-    pub fn refusal(&self, signing: &Signing) -> Option<String> {
+    pub fn refusal(&self, signing: &Signing, current: Option<&str>, unwanted: Option<&str>) -> Option<Refusal> {
+        let refusal = |what: String, mend| Some(Refusal { what, mend });
         match signing {
             Signing::Unknown => None,
-            Signing::Unsigned { failed: Some(why) } => Some(format!("its modules are not signed: {why}")),
-            Signing::Unsigned { failed: None } => Some(
-                "its modules are not signed, and are not meant to be (try_sign_modules, CONFIG_MODULE_SIG_HASH)".into(),
-            ),
+            Signing::Unsigned { failed, .. } => match failed.as_deref().or(unwanted) {
+                Some(why) => refusal(format!("its modules are not signed: {why}"), Mend::Rebuild),
+                None => refusal("its modules are not signed".to_owned(), Mend::Rebuild),
+            },
             Signing::Signed { certificate, .. } if certificate.is_empty() => None,
             Signing::Signed { certificate, key_id } => match self.trust_in(certificate, key_id) {
                 Trust::Enrolled => None,
-                Trust::Pending => {
-                    Some("its modules are signed, and the certificate is enrolled with the next boot: reboot".into())
+                Trust::Pending => refusal(
+                    "its modules are signed, and the certificate is enrolled with the next boot".to_owned(),
+                    Mend::Reboot,
+                ),
+                Trust::None if current == Some(certificate) => {
+                    refusal("its modules are signed, and the certificate is not enrolled".to_owned(), Mend::Enroll)
                 }
-                Trust::None => Some(
-                    "its modules are signed, and the certificate is not enrolled: run dkmsctl mok enroll".to_owned(),
+                Trust::None => refusal(
+                    "its modules are signed with another key than today's, and its certificate is not enrolled"
+                        .to_owned(),
+                    Mend::Rebuild,
                 ),
             },
         }
+    }
+
+    /// Whether signing with another certificate would take away a trust that a build has: it stays as it is until that
+    /// certificate is enrolled, too.
+    #[must_use]
+    pub fn would_lose(&self, signing: &Signing, other: &Certificate) -> bool {
+        let Signing::Signed { certificate, key_id } = signing else { return false };
+        self.trust_in(certificate, key_id) == Trust::Enrolled && self.trust(other) != Trust::Enrolled
     }
 }
 
@@ -324,19 +359,39 @@ pub(crate) mod tests {
     fn each_state_has_its_word_and_its_reason() {
         let root = tempfile::tempdir().unwrap();
         let (ours, der) = certificate(root.path());
+        let current = Some(ours.digest.as_str());
         let signed = Signing::Signed { certificate: ours.digest.clone(), key_id: ours.key_id.clone() };
-        let failed = Signing::Unsigned { failed: Some("there is no sign-file".into()) };
+        let failed = Signing::Unsigned { failed: Some("there is no sign-file".into()), tried: String::new() };
         let nobody = SecureBoot::default();
-        assert_eq!((nobody.word(&Signing::Unknown), nobody.refusal(&Signing::Unknown)), ("", None));
+        assert_eq!((nobody.word(&Signing::Unknown), nobody.refusal(&Signing::Unknown, current, None)), ("", None));
         assert_eq!((nobody.word(&failed), nobody.word(&signed)), ("unsigned", "signed"));
-        assert!(nobody.refusal(&failed).unwrap().contains("there is no sign-file"));
-        assert!(nobody.refusal(&signed).unwrap().contains("dkmsctl mok enroll"));
+        let refusal = nobody.refusal(&failed, current, None).unwrap();
+        assert!(refusal.what.contains("there is no sign-file") && refusal.mend == Mend::Rebuild, "{refusal:?}");
+        assert_eq!(nobody.refusal(&signed, current, None).unwrap().mend, Mend::Enroll);
         efi(root.path(), "MokNew", SHIM, &list(&[&der]));
         let waiting = SecureBoot::read(&Layout::under(root.path()));
-        assert!(waiting.refusal(&signed).unwrap().ends_with("reboot"));
+        assert_eq!(waiting.refusal(&signed, current, None).unwrap().mend, Mend::Reboot);
         efi(root.path(), "MokListRT", SHIM, &list(&[&der]));
         let knows = SecureBoot::read(&Layout::under(root.path()));
-        assert_eq!((knows.word(&signed), knows.refusal(&signed)), ("enrolled", None));
+        assert_eq!((knows.word(&signed), knows.refusal(&signed, current, None)), ("enrolled", None));
+    }
+
+    /// Enrolling the certificate of today does not help what was signed with the one of yesterday.
+    #[rstest]
+    #[case::another_key(Some("of today"), Mend::Rebuild)]
+    #[case::no_key(None, Mend::Rebuild)]
+    #[case::the_same(Some("c"), Mend::Enroll)]
+    fn a_key_that_is_gone_is_not_to_be_enrolled(#[case] current: Option<&str>, #[case] mend: Mend) {
+        let signed = Signing::Signed { certificate: "c".into(), key_id: "k".into() };
+        assert_eq!(SecureBoot::default().refusal(&signed, current, None).unwrap().mend, mend);
+    }
+
+    #[test]
+    fn what_was_not_to_be_signed_says_why_as_long_as_that_is_so() {
+        let unsigned = Signing::Unsigned { failed: None, tried: String::new() };
+        let what = |unwanted| SecureBoot::default().refusal(&unsigned, None, unwanted).unwrap().what;
+        assert_eq!(what(Some("try_sign_modules is off")), "its modules are not signed: try_sign_modules is off");
+        assert_eq!(what(None), "its modules are not signed");
     }
 
     proptest::proptest! {

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Observer, Target, built_from, outdated_files};
+use crate::artifact::sign::Offer;
 use crate::build::toolchain;
 use crate::conf::{Recipe, Request};
 use crate::error::{Error, Result};
 use crate::fingerprint;
+use crate::host::secure_boot::SecureBoot;
 use crate::install::forced::Forced;
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId, PackageName, PackageVersion};
@@ -20,6 +23,7 @@ use crate::tree::{self, Failure, Holds, Manifest, SourceState, TreeEntry, TreePa
 pub(super) struct Gathering<'o> {
     pub(super) observer: &'o Observer,
     pub(super) now: SystemTime,
+    pub(super) boot: &'o SecureBoot,
     pub(super) targets: &'o [Target],
     pub(super) installed: HashMap<(PackageName, KernelId), PackageVersion>,
     pub(super) holds: Holds,
@@ -117,6 +121,8 @@ impl Gathering<'_> {
                         let depends = self.depends(&recipe, kernel);
                         if let (Some(headers), true) = (&target.headers, settled) {
                             entry.inputs = self.observer.inputs(id, kernel, folder, headers, &depends).ok();
+                            let lost = |offer: &Arc<Offer>| self.boot.would_lose(&entry.signing, &offer.certificate);
+                            entry.offer = target.offer.clone().filter(|offer| !lost(offer));
                         }
                         entry.recipe = Some(recipe_view(&recipe, kernel, &self.forced));
                     }
@@ -182,6 +188,7 @@ impl Gathering<'_> {
             held: self.holds.is_held(id, kernel).map(held_sentence),
             log,
             signing: manifest.map(|m| m.signing.clone()).unwrap_or_default(),
+            offer: None,
         }
     }
 

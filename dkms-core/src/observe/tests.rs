@@ -146,6 +146,20 @@ fn a_source_that_appears_is_left_alone_until_it_is_quiet() {
 }
 
 #[test]
+fn a_certificate_that_comes_is_worth_a_look() {
+    let machine = Machine::new();
+    machine.write("etc/os-release", "ID=ubuntu\n");
+    let folder = (machine.path("var/lib/shim-signed/mok"), false);
+    assert!(!machine.look().watch.contains(&folder), "it is not there");
+    fs::create_dir_all(&folder.0).unwrap();
+    assert!(machine.look().watch.contains(&folder));
+    machine.write("etc/dkms/framework.conf", "mok_certificate=/srv/$kernelver/mok.der\n");
+    let folder = machine.path(&format!("srv/{RELEASE}"));
+    fs::create_dir_all(&folder).unwrap();
+    assert!(machine.look().watch.contains(&(folder, false)));
+}
+
+#[test]
 fn a_file_that_arrives_late_starts_the_quiet_period_anew() {
     let machine = Machine::new();
     let observer = machine.observer();

@@ -280,12 +280,14 @@ impl<'w> OnKernel<'w> {
     }
 
     fn inputs(&self, package: &PackageView) -> String {
-        let inputs = package.entries.get(&self.kernel.id).and_then(|e| e.inputs.as_ref());
+        let entry = package.entries.get(&self.kernel.id);
+        let inputs = entry.and_then(|e| e.inputs.as_ref());
+        let offer = entry.and_then(|e| e.offer.as_ref()).map_or("", |offer| &offer.mark);
         let stamp = match &self.kernel.headers {
             HeaderView::Ready { stamp } => stamp.as_str(),
             _ => "",
         };
-        inputs.map_or_else(String::new, |inputs| format!("{inputs} {stamp}"))
+        inputs.map_or_else(String::new, |inputs| format!("{inputs} {stamp} {offer}"))
     }
 
     fn waits_for_headers(&self) -> Option<String> {

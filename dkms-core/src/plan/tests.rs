@@ -7,6 +7,7 @@ mod loops;
 use rstest::rstest;
 
 use super::*;
+use crate::artifact::certificate::Certificate;
 
 const RELEASE: &str = "6.1.0-56-amd64";
 const STAMP: &str = "stamp";
@@ -28,6 +29,17 @@ fn failure(source: &str, stamp: &str) -> FailureView {
         excerpt: Vec::new(),
         state: None,
     }
+}
+
+fn unsigned(tried: &str) -> Signing {
+    Signing::Unsigned { failed: None, tried: tried.into() }
+}
+
+/// What there is to sign with: another mark stands for another key.
+fn offer(mark: &str) -> Offer {
+    let file = [0x30, 9, 0x30, 7, 2, 1, mark.bytes().fold(0, u8::wrapping_add), 0x30, 0, 0x30, 0];
+    let certificate = Certificate::parse(&file).unwrap();
+    Offer { certificate, certificate_file: "/mok.pub".into(), mark: mark.into() }
 }
 
 /// A package in the tree that wants to be installed, and has one module of its own name.
@@ -207,6 +219,26 @@ fn so(change: Change) -> Change {
     so(|p, e| { not_automatic(p, e); e.failure = Some(failure("s", STAMP)); }),
     EntryState::Failed, "make failed", true
 )]
+#[case::unsigned_as_nothing_is_there_to_sign_with(
+    so(|_, e| { install(e); e.signing = unsigned(""); }),
+    EntryState::Installed, "", true
+)]
+#[case::unsigned_and_tried_with_the_same(
+    so(|_, e| { install(e); e.signing = unsigned("now"); e.offer = Some(Arc::new(offer("now"))); }),
+    EntryState::Installed, "", true
+)]
+#[case::nobody_knows_whether_it_is_signed(
+    so(|_, e| { install(e); e.offer = Some(Arc::new(offer("now"))); }),
+    EntryState::Installed, "", true
+)]
+#[case::signed_by_somebody_else(
+    so(|_, e| {
+        install(e);
+        e.signing = Signing::Signed { certificate: String::new(), key_id: String::new() };
+        e.offer = Some(Arc::new(offer("now")));
+    }),
+    EntryState::Installed, "", true
+)]
 #[case::held_by_hand(so(|p, e| { not_automatic(p, e); e.held = Some("by hand".into()); }), EntryState::Held, "by hand", true)]
 fn states_in_which_nothing_is_due(
     #[case] change: Change,
@@ -252,6 +284,22 @@ const NOT_AUTOMATIC: &str = "it does not ask for AUTOINSTALL";
 #[case::a_rebuild_was_not_installed(
     so(|_, e| { install(e); e.outdated = vec!["/lib/modules/a.ko".into()]; }),
     EntryState::Installed, "/lib/modules/a.ko is from an earlier build"
+)]
+#[case::it_can_be_signed_by_now(
+    so(|_, e| { install(e); e.signing = unsigned(""); e.offer = Some(Arc::new(offer("now"))); }),
+    EntryState::Installed, "it is not signed, and there is a key"
+)]
+#[case::another_key_may_do(
+    so(|_, e| { install(e); e.signing = unsigned("then"); e.offer = Some(Arc::new(offer("now"))); }),
+    EntryState::Installed, "it is not signed, and there is a key"
+)]
+#[case::the_key_changed(
+    so(|_, e| {
+        install(e);
+        e.signing = Signing::Signed { certificate: "old".into(), key_id: String::new() };
+        e.offer = Some(Arc::new(offer("now")));
+    }),
+    EntryState::Installed, "its signature is of another key than that of /mok.pub"
 )]
 #[case::failed_from_another_source(
     so(|_, e| e.failure = Some(failure("old", STAMP))),

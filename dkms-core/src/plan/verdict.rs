@@ -74,6 +74,7 @@ pub(super) fn stale_reasons(entry: &EntryView, recipe: &RecipeView) -> Vec<Strin
         && let (Some(now), Some(then)) = (&entry.inputs, &entry.built_from)
     {
         reasons.extend(now.changes_since(then, recipe.depends_rebuild));
+        reasons.extend(entry.offer.as_ref().and_then(|offer| offer.due(&entry.signing)));
     }
     reasons
 }

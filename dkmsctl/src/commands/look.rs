@@ -1,6 +1,6 @@
 //! Commands that only read: status, kernels, jobs, history, check.
 
-use dkms_core::bus::{StatusFilter, StatusRow};
+use dkms_core::bus::StatusFilter;
 use jiff::tz::TimeZone;
 
 use super::Context;
@@ -17,10 +17,11 @@ pub(super) async fn status(cx: &mut Context, args: &Status) -> Result<Exit, Fail
         let found = target::package(wanted, &rows)?;
         rows.retain(|r| r.package == found.name && wanted.version.as_ref().is_none_or(|v| r.version == *v));
     }
-    let kernels = if args.kernel.is_some() || rows.iter().any(wants_kernels) {
-        manager.list_kernels().await?
-    } else {
-        Vec::new()
+    let kernels = if args.kernel.is_some() || !args.json { manager.list_kernels().await? } else { Vec::new() };
+    // A daemon that is older than this program has no word for it.
+    let boot = text::Boot {
+        secure_boot: manager.secure_boot().await.unwrap_or_default(),
+        lockdown: manager.lockdown().await.unwrap_or_default(),
     };
     if let Some(wanted) = &args.kernel {
         // A package that is on no kernel has no row for this one; it is still one that is not there.
@@ -32,19 +33,14 @@ pub(super) async fn status(cx: &mut Context, args: &Status) -> Result<Exit, Fail
         });
     }
     let look = cx.out.look();
+    // Nor for this.
+    let unconfined = manager.unconfined().await.unwrap_or_default();
     if args.json {
-        cx.out.print(&json::status(&rows))?;
+        cx.out.print(&json::status(&rows, &boot, &unconfined))?;
         return Ok(Exit::Done);
     }
-    // A daemon of an earlier version does not say.
-    let unconfined = manager.unconfined().await.unwrap_or_default();
-    cx.out.print(&(text::status(&rows, &kernels, look) + &text::unconfined(&unconfined, look)))?;
+    cx.out.print(&(text::status(&rows, &kernels, &boot, look) + &text::unconfined(&unconfined, look)))?;
     Ok(Exit::Done)
-}
-
-/// Whether the kernel says more about a row.
-fn wants_kernels(row: &StatusRow) -> bool {
-    row.state == "waiting-for-headers" || matches!(row.signing.as_str(), "unsigned" | "signed")
 }
 
 pub(super) async fn kernels(cx: &mut Context, args: &Listing) -> Result<Exit, Failure> {

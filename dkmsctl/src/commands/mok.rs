@@ -1,7 +1,8 @@
 //! `dkmsctl mok`: the key that modules are signed with. It is looked at and made here, without the daemon: it is a matter
 //! between root and the firmware.
 
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -11,6 +12,7 @@ use dkms_core::host::kernels;
 use dkms_core::host::secure_boot::Trust;
 use dkms_core::model::KernelRelease;
 use dkms_core::settings::Settings;
+use tempfile::NamedTempFile;
 
 use crate::cli::{Cli, MokAction, MokArgs};
 use crate::failure::{Exit, Failure};
@@ -62,7 +64,13 @@ fn enroll(cli: &Cli, engine: &Engine, kernel: &KernelRelease) -> Result<(), Fail
     }
     needs_root("enroll")?;
     let file = mok.certificate_file.display();
-    match Command::new("mokutil").arg("--import").arg(&mok.certificate_file).status() {
+    let der =
+        in_der(&mok).map_err(|error| Failure::Failed(format!("cannot write {file} in DER for mokutil: {error}")))?;
+    match Command::new("mokutil")
+        .arg("--import")
+        .arg(der.as_ref().map_or(&*mok.certificate_file, |der| der.path()))
+        .status()
+    {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::Failed(format!("mokutil --import {file} ended with {status}; try it again"))),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::Failed(
@@ -72,8 +80,25 @@ fn enroll(cli: &Cli, engine: &Engine, kernel: &KernelRelease) -> Result<(), Fail
     }
 }
 
+/// The certificate in the one form that mokutil takes; none where its own file has it.
+fn in_der(mok: &Mok) -> io::Result<Option<NamedTempFile>> {
+    let Some(certificate) = &mok.certificate else { return Ok(None) };
+    if fs::read(&mok.certificate_file)? == certificate.der {
+        return Ok(None);
+    }
+    let mut file = tempfile::Builder::new().prefix("mok-").suffix(".der").tempfile()?;
+    file.write_all(&certificate.der)?;
+    Ok(Some(file))
+}
+
 /// Why there is nothing that could be enrolled, or nowhere.
 fn cannot(mok: &Mok) -> Option<String> {
+    if mok.certificate.is_none() && mok.certificate_exists {
+        return Some(format!(
+            "{} is no certificate in DER or PEM; see: dkmsctl mok status",
+            mok.certificate_file.display()
+        ));
+    }
     if mok.certificate.is_none() {
         return Some(format!(
             "there is no certificate {} yet; make one: dkmsctl mok generate",

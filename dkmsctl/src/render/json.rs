@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::mok as text;
+use super::status::Boot;
 
 const FORMAT: u32 = 1;
 
@@ -18,8 +19,8 @@ fn number(n: u32) -> Value {
     if n == 0 { Value::Null } else { n.into() }
 }
 
-/// `{"format":1,"packages":[…]}`.
-pub(crate) fn status(rows: &[StatusRow]) -> String {
+/// `{"format":1,"secure_boot":…,"lockdown":…,"unconfined":…,"packages":[…]}`.
+pub(crate) fn status(rows: &[StatusRow], boot: &Boot, unconfined: &str) -> String {
     let packages: Vec<_> = rows
         .iter()
         .map(|r| {
@@ -29,10 +30,15 @@ pub(crate) fn status(rows: &[StatusRow]) -> String {
                 "reason": word(&r.reason), "first_error": word(&r.first_error),
                 "excerpt": word(&r.excerpt), "error": word(&r.error),
                 "log": word(&r.log), "job": number(r.job), "signing": word(&r.signing),
+                "refused": word(&r.refused),
             })
         })
         .collect();
-    document(&json!({ "format": FORMAT, "packages": packages }))
+    let secure_boot = if boot.secure_boot.is_empty() { Value::Null } else { (boot.secure_boot == "on").into() };
+    document(&json!({
+        "format": FORMAT, "secure_boot": secure_boot, "lockdown": word(&boot.lockdown), "unconfined": word(unconfined),
+        "packages": packages,
+    }))
 }
 
 /// `{"format":1,"kernels":[…]}`.
@@ -116,20 +122,22 @@ mod tests {
             autoinstall: true,
             ..StatusRow::default()
         };
-        let parsed: Value = serde_json::from_str(&status(&[row])).unwrap();
+        let boot = Boot { secure_boot: "off".into(), lockdown: String::new() };
+        let parsed: Value = serde_json::from_str(&status(&[row], &boot, "they run as root")).unwrap();
         assert_eq!(
             parsed,
-            json!({ "format": 1, "packages": [{
+            json!({ "format": 1, "secure_boot": false, "lockdown": null, "unconfined": "they run as root", "packages": [{
                 "package": "hello", "version": "1.0", "kernel": null, "arch": null, "state": "added", "stale": false,
                 "held": false, "autoinstall": true, "reason": null, "first_error": null, "excerpt": null, "error": null, "log": null,
-                "job": null, "signing": null
+                "job": null, "signing": null, "refused": null
             }] })
         );
     }
 
     #[test]
     fn every_document_is_one_line_and_versioned() {
-        for text in [status(&[]), kernels(&[]), jobs(&[]), history(&[]), check("6.1", true, &[])] {
+        for text in [status(&[], &Boot::default(), ""), kernels(&[]), jobs(&[]), history(&[]), check("6.1", true, &[])]
+        {
             assert_eq!(text.matches('\n').count(), 1);
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["format"], 1);
         }

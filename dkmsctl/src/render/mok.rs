@@ -38,6 +38,7 @@ fn secure_boot(mok: &Mok) -> &'static str {
 /// How far the certificate is trusted, in words.
 pub(crate) fn certificate(mok: &Mok) -> (&'static str, Paint) {
     match mok.certificate.as_ref().map(|certificate| mok.boot.trust(certificate)) {
+        None if mok.certificate_exists => ("no certificate in DER or PEM", Paint::Bad),
         None => ("missing", Paint::Attention),
         Some(Trust::Enrolled) => ("enrolled", Paint::Good),
         Some(Trust::Pending) => ("enrolled with the next boot", Paint::Attention),
@@ -51,8 +52,12 @@ pub(crate) fn next(mok: &Mok) -> String {
     let file = mok.certificate_file.display();
     let trust = mok.certificate.as_ref().map(|certificate| mok.boot.trust(certificate));
     match trust {
+        None if mok.certificate_exists => format!(
+            "{file} is to hold a certificate in DER or PEM, and does not: put one there, or take the file away. \
+             Then: dkmsctl mok generate"
+        ),
         None if mok.key_exists && mok.key.to_string_lossy().starts_with("pkcs11:") => {
-            format!("The key is on a token; put its certificate in DER at {file}. Then: dkmsctl mok status")
+            format!("The key is on a token; put its certificate at {file}. Then: dkmsctl mok status")
         }
         None => "There is nothing to sign with yet. Next: dkmsctl mok generate".to_owned(),
         Some(_) if !mok.key_exists => format!(
@@ -71,6 +76,11 @@ pub(crate) fn next(mok: &Mok) -> String {
         ),
         Some(Trust::None) if mok.boot.enabled.is_none() => {
             "Nothing has to be done: this machine loads modules without asking. Next: dkmsctl status".to_owned()
+        }
+        Some(Trust::None) if mok.boot.enabled == Some(false) && mok.enforced.is_none() => {
+            "Nothing has to be done: Secure Boot is off, and modules load without asking. Before it is turned on, have \
+             the certificate enrolled: dkmsctl mok enroll. Next: dkmsctl status"
+                .to_owned()
         }
         Some(Trust::None) => "This machine does not know the certificate yet. Next: dkmsctl mok enroll".to_owned(),
     }
@@ -95,6 +105,7 @@ mod tests {
             key: "/var/lib/dkms/mok.key".into(),
             certificate_file: "/var/lib/dkms/mok.pub".into(),
             key_exists,
+            certificate_exists: certificate,
             certificate: if certificate { a_certificate() } else { None },
             boot,
             enforced: enforced.then(|| "it is locked down (integrity)".to_owned()),
@@ -106,7 +117,9 @@ mod tests {
     #[case::half(mok(false, true, Some(true), true), "Next: dkmsctl mok generate")]
     #[case::lost(mok(true, false, Some(true), true), "Then: dkmsctl mok generate")]
     #[case::unknown(mok(true, true, Some(true), true), "Next: dkmsctl mok enroll")]
-    #[case::off(mok(true, true, Some(false), false), "Next: dkmsctl mok enroll")]
+    #[case::off(mok(true, true, Some(false), false), "dkmsctl mok enroll. Next: dkmsctl status")]
+    #[case::off_and_enforced(mok(true, true, Some(false), true), "Next: dkmsctl mok enroll")]
+    #[case::no_certificate(Mok { certificate_exists: true, ..mok(false, true, Some(true), true) }, "Then: dkmsctl mok generate")]
     #[case::no_uefi(mok(true, true, None, false), "Next: dkmsctl status")]
     #[case::no_way(mok(true, true, None, true), "Then: dkmsctl mok status")]
     #[case::token(Mok { key: "pkcs11:token=x".into(), ..mok(false, true, Some(true), true) }, "Then: dkmsctl mok status")]

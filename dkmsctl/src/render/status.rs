@@ -10,8 +10,17 @@ use super::{Cell, Look, Paint, excerpt, or_dash, subject, table, tame};
 /// What `status` says where there is nothing.
 const EMPTY: &str = "no packages yet: put a driver source with a dkms.conf into /usr/src/NAME-VERSION\n";
 
+/// What the firmware and the running kernel ask of modules, in the daemon's words.
+#[derive(Debug, Default)]
+pub(crate) struct Boot {
+    /// `on`, `off`, or empty.
+    pub(crate) secure_boot: String,
+    /// `none`, `integrity`, `confidentiality`, or empty.
+    pub(crate) lockdown: String,
+}
+
 /// The table, what the first compiler errors were, and what can be done.
-pub(crate) fn status(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> String {
+pub(crate) fn status(rows: &[StatusRow], kernels: &[KernelRow], boot: &Boot, look: Look) -> String {
     if rows.is_empty() {
         return EMPTY.into();
     }
@@ -33,6 +42,7 @@ pub(crate) fn status(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> S
         .collect();
     let mut text = table(["PACKAGE", "VERSION", "KERNEL", "STATE", "REASON"], &cells, look);
     text.push_str(&footer(rows, kernels, look));
+    text.push_str(&machine(boot, kernels));
     text
 }
 
@@ -42,6 +52,20 @@ pub(crate) fn unconfined(why: &str, look: Look) -> String {
         return String::new();
     }
     format!("\n{}: {}\n", Paint::Attention.apply("builds are not kept apart from the system", look), tame(why))
+}
+
+/// One line on a machine that does not take every module.
+fn machine(boot: &Boot, kernels: &[KernelRow]) -> String {
+    let said = [
+        (boot.secure_boot == "on").then(|| "Secure Boot is on".to_owned()),
+        (!matches!(boot.lockdown.as_str(), "" | "none")).then(|| format!("lockdown is {}", tame(&boot.lockdown))),
+        kernels
+            .iter()
+            .any(|k| k.running && !k.enforces.is_empty())
+            .then(|| "this kernel takes signed modules only".into()),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    if said.is_empty() { String::new() } else { format!("\n{}; more: dkmsctl mok status\n", said.join(", ")) }
 }
 
 /// One line; the first compiler error tells more than "its build failed".
@@ -79,14 +103,14 @@ fn footer(rows: &[StatusRow], kernels: &[KernelRow], look: Look) -> String {
         };
         let _ = write!(text, "\n{}: {next}\n", Paint::Attention.apply(&format!("{kernel} waits for headers"), look));
     }
-    let refused = |r: &&StatusRow| r.state == "installed" && matches!(r.signing.as_str(), "unsigned" | "signed");
-    let enforced = |r: &&StatusRow| kernels.iter().any(|k| k.kernel == r.kernel && !k.enforces.is_empty());
-    let refused = rows.iter().filter(refused).filter(enforced).count();
-    if refused > 0 {
+    let refused: Vec<_> = rows.iter().filter(|r| !r.refused.is_empty()).collect();
+    if let Some(first) = refused.first() {
         let _ = write!(
             text,
-            "\n{}: their kernel takes modules only that are signed by a key it trusts.\n  why: dkmsctl mok status\n",
-            Paint::Bad.apply(&format!("{refused} will not load"), look),
+            "\n{}: their kernel takes modules only that are signed by a key it trusts.\n  {}: {}\n",
+            Paint::Bad.apply(&format!("{} will not load", refused.len()), look),
+            subject(&first.package, &first.version, &first.kernel),
+            tame(&first.refused),
         );
     }
     let broken: Vec<_> = rows.iter().filter(|r| r.state == "broken").collect();
@@ -124,6 +148,8 @@ pub(crate) fn line(row: &StatusRow) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     fn row(package: &str, version: &str, kernel: &str, state: &str) -> StatusRow {
@@ -146,7 +172,48 @@ mod tests {
 
     #[test]
     fn nothing_is_explained() {
-        assert_eq!(status(&[], &[], Look::default()), EMPTY);
+        assert_eq!(status(&[], &[], &Boot::default(), Look::default()), EMPTY);
+    }
+
+    fn boot(secure_boot: &str, lockdown: &str) -> Boot {
+        Boot { secure_boot: secure_boot.into(), lockdown: lockdown.into() }
+    }
+
+    #[rstest]
+    #[case::any_module(boot("off", "none"), "", "")]
+    #[case::not_known(boot("", ""), "", "")]
+    #[case::secure_boot(boot("on", "none"), "", "Secure Boot is on; more: dkmsctl mok status")]
+    #[case::lockdown(boot("", "integrity"), "", "lockdown is integrity; more: dkmsctl mok status")]
+    #[case::by_command_line(
+        boot("off", "none"),
+        "module.sig_enforce",
+        "this kernel takes signed modules only; more: dkmsctl mok status"
+    )]
+    #[case::all(
+        boot("on", "integrity"),
+        "it is locked down",
+        "Secure Boot is on, lockdown is integrity, this kernel takes signed modules only; more: dkmsctl mok status"
+    )]
+    fn a_machine_that_is_choosy_says_so_in_one_line(#[case] boot: Boot, #[case] enforces: &str, #[case] wanted: &str) {
+        let kernels = [
+            KernelRow { kernel: "6.1".into(), running: true, enforces: enforces.into(), ..KernelRow::default() },
+            KernelRow { kernel: "6.12".into(), enforces: "CONFIG_MODULE_SIG_FORCE".into(), ..KernelRow::default() },
+        ];
+        let text = status(&[row("a", "1", "6.1", "installed")], &kernels, &boot, Look::default());
+        let (_, after) = text.split_once("6.1     installed").unwrap();
+        assert_eq!(after.trim(), wanted);
+    }
+
+    /// A signature that nobody can judge is none that is refused.
+    #[test]
+    fn what_will_not_load_is_what_the_daemon_calls_refused() {
+        let kernels = [KernelRow { kernel: "6.1".into(), enforces: "why".into(), ..KernelRow::default() }];
+        let foreign = StatusRow { signing: "signed".into(), ..row("a", "1", "6.1", "installed") };
+        let told = |rows: &[StatusRow]| status(rows, &kernels, &Boot::default(), Look::default());
+        assert!(!told(std::slice::from_ref(&foreign)).contains("will not load"));
+        let refused = StatusRow { refused: "its modules are not signed; reboot".into(), ..foreign.clone() };
+        let text = told(&[foreign, refused]);
+        assert!(text.contains("\n1 will not load: ") && text.contains("its modules are not signed; reboot"), "{text}");
     }
 
     #[test]
@@ -176,7 +243,7 @@ mod tests {
             package: "linux-headers-6.12.1-amd64".into(),
             ..KernelRow::default()
         }];
-        insta::assert_snapshot!(status(&rows, &kernels, Look::default()), @r"
+        insta::assert_snapshot!(status(&rows, &kernels, &Boot::default(), Look::default()), @r"
         PACKAGE    VERSION  KERNEL          STATE                REASON
         acpi-call  1.2.2    6.1.0-56-amd64  installed (stale)    the headers changed
         acpi-call  1.2.2    6.1.0-55-amd64  installed

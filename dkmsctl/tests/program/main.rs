@@ -358,6 +358,27 @@ async fn dies_while_waiting(command: &mut Command, die: &Notify) {
     assert!(stderr.contains("dkmsd went away; a job was not finished"), "{stderr}");
 }
 
+/// The service has no property SecureBoot, as a daemon of an earlier version.
+#[tokio::test]
+async fn status_tells_of_a_lockdown() {
+    for (locked_down, footer, json) in [
+        (true, "\nlockdown is integrity; more: dkmsctl mok status\n", "\"lockdown\":\"integrity\""),
+        (false, "", "\"lockdown\":\"none\""),
+    ] {
+        let private = Private::start(Manager { locked_down, ..Manager::default() });
+        let status = |args: &'static [&'static str]| {
+            let mut command = dkmsctl();
+            command.arg("--root").arg(private.root.path()).arg("status").args(args);
+            async move { run(&mut command).await }
+        };
+        let (code, out, err) = status(&[]).await;
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.ends_with(footer) && out.contains("lockdown") == locked_down, "{out}");
+        let (_, out, _) = status(&["--json"]).await;
+        assert!(out.contains(json) && out.contains("\"secure_boot\":null"), "{out}");
+    }
+}
+
 /// No daemon is asked: what signs modules is a matter of root, firmware and kernel.
 #[tokio::test]
 async fn mok_ends_with_the_next_command() {
@@ -394,4 +415,17 @@ async fn mok_ends_with_the_next_command() {
     assert!(out.contains("Secure Boot on") && out.ends_with("Next: dkmsctl mok enroll\n"), "{out}");
     let (_, out, _) = mok(&["--json"]).await;
     assert!(out.contains("\"secure_boot\": true") || out.contains("\"secure_boot\":true"), "{out}");
+
+    // The same certificate in PEM, and something that is none.
+    let file = root.path().join("var/lib/dkms/mok.pub");
+    let pem = root.path().join("mok.pem");
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-inform", "DER", "-in"]).arg(&file).arg("-out").arg(&pem);
+    assert!(openssl.status().await.unwrap().success());
+    std::fs::rename(&pem, &file).unwrap();
+    let (_, out, _) = mok(&["status"]).await;
+    assert!(out.contains("mok.pub (not enrolled)") && out.ends_with("Next: dkmsctl mok enroll\n"), "{out}");
+    std::fs::write(&file, "no certificate").unwrap();
+    let (_, out, _) = mok(&["status"]).await;
+    assert!(out.contains("no certificate in DER or PEM") && out.ends_with("Then: dkmsctl mok generate\n"), "{out}");
 }

@@ -17,6 +17,7 @@ pub(crate) const KERNEL: &str = "6.1.0-56-amd64";
 #[derive(Clone, Default)]
 pub(crate) struct Manager {
     pub(crate) empty: bool,
+    pub(crate) locked_down: bool,
     pub(crate) die: Arc<Notify>,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
 }
@@ -199,6 +200,11 @@ impl Manager {
     #[zbus(property)]
     fn running_kernel(&self) -> String {
         KERNEL.into()
+    }
+
+    #[zbus(property)]
+    fn lockdown(&self) -> String {
+        if self.locked_down { "integrity" } else { "none" }.into()
     }
 
     #[zbus(property)]

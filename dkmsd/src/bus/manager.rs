@@ -388,6 +388,16 @@ impl Manager {
         self.context.running.clone()
     }
 
+    #[zbus(property)]
+    fn secure_boot(&self) -> String {
+        self.snapshot().secure_boot().into()
+    }
+
+    #[zbus(property)]
+    fn lockdown(&self) -> String {
+        self.snapshot().lockdown().into()
+    }
+
     #[zbus(property, name = "NJobs")]
     fn n_jobs(&self) -> u32 {
         u32::try_from(self.snapshot().jobs.len()).unwrap_or(u32::MAX)

@@ -70,6 +70,8 @@ struct JobProperties {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ManagerProperties {
     state: &'static str,
+    secure_boot: &'static str,
+    lockdown: String,
     jobs: u32,
     max_jobs: u32,
     watching: Vec<String>,
@@ -181,6 +183,8 @@ impl ManagerProperties {
         let max_jobs = context.shared.max_jobs.load(std::sync::atomic::Ordering::Relaxed);
         Self {
             state: snapshot.state,
+            secure_boot: snapshot.secure_boot(),
+            lockdown: snapshot.lockdown().to_owned(),
             jobs: u32::try_from(snapshot.jobs.len()).unwrap_or(u32::MAX),
             max_jobs: u32::try_from(max_jobs).unwrap_or(u32::MAX),
             watching: context.watching.borrow().clone(),
@@ -319,6 +323,8 @@ async fn send(connection: &Connection, news: &News, context: &Context) -> zbus::
         Notice::Manager => {
             let Some(now) = &news.manager else { return Ok(()) };
             let changed: HashMap<&str, Variant<'_>> = HashMap::from([
+                ("SecureBoot", Variant::from(now.secure_boot)),
+                ("Lockdown", Variant::from(now.lockdown.clone())),
                 ("NJobs", Variant::from(now.jobs)),
                 ("MaxJobs", Variant::from(now.max_jobs)),
                 ("State", Variant::from(now.state)),

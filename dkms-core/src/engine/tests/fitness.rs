@@ -118,10 +118,164 @@ fn what_could_not_be_signed_is_used_and_told() {
     let machine = signing_machine(false);
     let package = machine.source("a/1", "");
     assert_eq!(machine.install(&package).unwrap(), Done::Placed);
-    let Signing::Unsigned { failed: Some(why) } = machine.manifest(&package).signing else { panic!() };
+    let Signing::Unsigned { failed: Some(why), .. } = machine.manifest(&package).signing else { panic!() };
     assert!(why.contains("sign-file"), "{why}");
     let refusal = machine.look().refusal(&package, &machine.kernel).unwrap();
     assert!(refusal.starts_with("its modules are not signed: there is no sign-file"), "{refusal}");
+    assert!(refusal.ends_with(&format!("; run dkmsctl rebuild a/1 -k {}", machine.kernel.release)), "{refusal}");
+}
+
+impl Machine {
+    fn lose_key(&self) {
+        for file in ["mok.key", "mok.pub"] {
+            fs::remove_file(self.layout().host("/var/lib/dkms").join(file)).unwrap();
+        }
+    }
+
+    /// A new key, whose certificate is given.
+    fn new_key(&self) -> Certificate {
+        self.engine().make_keys(&self.kernel.release).unwrap();
+        self.engine().mok(&self.kernel.release).unwrap().certificate.unwrap()
+    }
+
+    /// The running kernel knows these certificates, and no others.
+    fn trust(&self, certificates: &[&Certificate]) {
+        let line = |c: &&Certificate| format!("1 I-- 1 perm 1f030000 0 0 asymmetri k: {}: X509.rsa 12 []\n", c.key_id);
+        self.write("proc/keys", &certificates.iter().map(line).collect::<String>());
+    }
+
+    /// What is due, with its reason.
+    fn reasons(&self) -> Vec<String> {
+        self.look().plan.actions.into_iter().map(|action| action.reason).collect()
+    }
+
+    /// Installs what is due for this reason; then nothing is.
+    fn install_because(&self, package: &PackageId, why: &str) {
+        assert_eq!(self.reasons(), [why]);
+        assert_eq!(self.install(package).unwrap(), Done::Placed);
+        assert_eq!(self.manifest(package).built.why, why);
+        assert_eq!(self.reasons(), [""; 0], "once is enough");
+        assert!(matches!(self.install(package).unwrap(), Done::Unchanged(_)));
+    }
+}
+
+const TO_SIGN: &str = "it is not signed, and there is a key to sign it with";
+const OTHER_KEY: &str = "its signature is of another key than that of /var/lib/dkms/mok.pub";
+
+/// An image is made in a chroot, where no key is; on the machine that boots it there is one.
+#[test]
+fn what_an_image_brings_is_signed_once_there_is_a_key() {
+    let machine = signing_machine(true);
+    let package = machine.source("a/1", "");
+    let engine = Engine::new(Settings::load(machine.layout().root()).unwrap(), Some(true)).unwrap();
+    engine.install(&package, &machine.kernel, &daemons(), &mut quiet()).unwrap();
+    engine.finish_kernel(&machine.kernel, std::slice::from_ref(&package), &mut quiet()).unwrap();
+    assert_eq!(machine.manifest(&package).signing, Signing::Unsigned { failed: None, tried: String::new() });
+    assert_eq!(machine.reasons(), [""; 0]);
+    let refusal = machine.look().refusal(&package, &machine.kernel).unwrap();
+    assert!(refusal.starts_with("its modules are not signed; the kernel takes no others"), "{refusal}");
+    assert!(refusal.ends_with(&format!("dkmsctl rebuild a/1 -k {}", machine.kernel.release)), "{refusal}");
+
+    machine.new_key();
+    machine.install_because(&package, TO_SIGN);
+    assert!(
+        matches!(machine.manifest(&package).signing, Signing::Signed { certificate, .. } if !certificate.is_empty())
+    );
+}
+
+#[test]
+fn what_is_not_to_be_signed_is_not_due() {
+    let machine = signing_machine(true);
+    machine.write("etc/dkms/framework.conf", "try_sign_modules=false\n");
+    let package = machine.source("a/1", "");
+    machine.install(&package).unwrap();
+    machine.new_key();
+    assert_eq!(machine.reasons(), [""; 0]);
+    let refusal = machine.look().refusal(&package, &machine.kernel).unwrap();
+    assert!(refusal.starts_with("its modules are not signed: try_sign_modules is off; "), "{refusal}");
+    machine.write("etc/dkms/framework.conf", "");
+    machine.install_because(&package, TO_SIGN);
+}
+
+#[test]
+fn another_key_signs_anew() {
+    let machine = signing_machine(true);
+    let package = machine.source("a/1", "");
+    machine.install(&package).unwrap();
+    assert_eq!(machine.reasons(), [""; 0], "that the first build made the key is no change");
+    machine.lose_key();
+    assert_eq!(machine.reasons(), [""; 0], "there is nothing to sign with");
+    let refusal = machine.look().refusal(&package, &machine.kernel).unwrap();
+    assert!(refusal.contains("another key") && refusal.contains("dkmsctl rebuild a/1"), "{refusal}");
+    let other = machine.new_key();
+    machine.install_because(&package, OTHER_KEY);
+    let wanted = Signing::Signed { certificate: other.digest.clone(), key_id: other.key_id.clone() };
+    assert_eq!(machine.manifest(&package).signing, wanted);
+}
+
+/// A module that loads is not taken away for one that does not.
+#[test]
+fn a_signature_that_is_trusted_stays_until_the_new_key_is() {
+    let machine = signing_machine(true);
+    let package = machine.source("a/1", "");
+    machine.install(&package).unwrap();
+    let first = machine.engine().mok(&machine.kernel.release).unwrap().certificate.unwrap();
+    machine.trust(&[&first]);
+    machine.lose_key();
+    let second = machine.new_key();
+    assert_eq!(machine.reasons(), [""; 0]);
+    assert!(matches!(machine.install(&package).unwrap(), Done::Unchanged(_)));
+    assert_eq!(machine.look().refusal(&package, &machine.kernel), None);
+    machine.trust(&[&first, &second]);
+    machine.install_because(&package, OTHER_KEY);
+}
+
+#[test]
+fn what_cannot_be_signed_is_tried_again_when_that_may_help() {
+    let machine = signing_machine(false);
+    let package = machine.source("a/1", "");
+    let tool = machine.tree.path("usr/lib/linux-kbuild-6.1/scripts/sign-file");
+    machine.write("usr/lib/linux-kbuild-6.1/scripts/sign-file", "#!/bin/sh\necho no >&2; exit 1\n");
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    machine.install(&package).unwrap();
+    assert!(matches!(machine.manifest(&package).signing, Signing::Unsigned { failed: Some(_), .. }));
+    assert_eq!(machine.reasons(), [""; 0], "it would fail again");
+    machine.lose_key();
+    machine.new_key();
+    machine.install_because(&package, TO_SIGN);
+    assert!(matches!(machine.manifest(&package).signing, Signing::Unsigned { failed: Some(_), .. }));
+
+    // A tool that says it has signed, and has not, is no reason to go on for ever either.
+    fs::write(&tool, "#!/bin/sh\n").unwrap();
+    machine.install_because(&package, TO_SIGN);
+    assert!(matches!(machine.manifest(&package).signing, Signing::Unsigned { failed: None, .. }));
+    fs::copy(fixture::root().join("usr/lib/linux-kbuild-6.1/scripts/sign-file"), &tool).unwrap();
+    machine.install_because(&package, TO_SIGN);
+    assert!(matches!(machine.manifest(&package).signing, Signing::Signed { .. }));
+}
+
+/// A classic tool leaves no record; what it has installed tells.
+#[rstest]
+#[case::unsigned("", true)]
+#[case::of_somebody("STRIP[0]=no", false)]
+fn what_another_tool_has_built_is_looked_at(#[case] conf: &str, #[case] refused: bool) {
+    let machine = signing_machine(false);
+    let package = machine.source("a/1", conf);
+    machine.install(&package).unwrap();
+    fs::remove_file(machine.layout().manifest(&package, &machine.kernel)).unwrap();
+    let look = machine.look();
+    assert_eq!(look.world.packages[0].entries[&machine.kernel].built_from, None);
+    let refusal = look.refusal(&package, &machine.kernel);
+    assert_eq!(refusal.is_some(), refused, "{refusal:?}");
+    let word = if refused { "unsigned" } else { "signed" };
+    assert_eq!(look.boot.word(&look.world.packages[0].entries[&machine.kernel].signing), word);
+    assert_eq!(verbs(&look), [], "it is taken as it is");
+
+    machine.new_key();
+    assert_eq!(machine.reasons(), [""; 0]);
+    machine.write(&format!("{BUILD}/include/config/auto.conf"), "CONFIG_MODULE_SIG_HASH=\"sha256\"\n");
+    let look = machine.look();
+    assert_eq!(look.world.packages[0].entries[&machine.kernel].signing, Signing::Unknown, "where nobody asks");
 }
 
 /// A module that its own build has signed with another key is left as it is, and not taken for ours.

@@ -1,6 +1,7 @@
 //! Whatever the world, the planner comes to rest: what was tried is not tried again until something changes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -37,6 +38,35 @@ fn entry<'w>(world: &'w mut World, id: &PackageId, kernel: &KernelId) -> &'w mut
     package.entries.get_mut(kernel).unwrap()
 }
 
+/// A build as it comes out of signing with this: some tools fail, and some only say that they did not.
+fn signed(offer: Option<&Offer>) -> Signing {
+    let unsigned = |failed: Option<&str>, tried: &str| Signing::Unsigned {
+        failed: failed.map(str::to_owned),
+        tried: tried.into(),
+    };
+    match offer {
+        None => unsigned(None, ""),
+        Some(offer) if offer.mark.starts_with("fails") => unsigned(Some("it fails"), &offer.mark),
+        Some(offer) if offer.mark.starts_with("lies") => unsigned(None, &offer.mark),
+        Some(offer) if offer.mark.starts_with("hides") => {
+            Signing::Signed { certificate: String::new(), key_id: String::new() }
+        }
+        Some(offer) => {
+            Signing::Signed { certificate: offer.certificate.digest.clone(), key_id: offer.certificate.key_id.clone() }
+        }
+    }
+}
+
+fn some_offer() -> impl Strategy<Value = Option<Arc<Offer>>> {
+    let offers = prop::sample::select(vec!["signs", "signs too", "fails", "fails too", "lies", "hides"]);
+    prop::option::of(offers.prop_map(|mark| Arc::new(offer(mark))))
+}
+
+/// Signed as a build was that had some other offer.
+fn some_signing() -> impl Strategy<Value = Signing> {
+    prop_oneof![1 => Just(Signing::Unknown), 4 => some_offer().prop_map(|offer| signed(offer.as_deref()))]
+}
+
 /// Does an action as the engine would. `succeeds` is whether the compiler is content.
 fn act(mut world: World, action: &Action, succeeds: bool) -> (World, bool) {
     let id = &action.package;
@@ -67,9 +97,12 @@ fn act(mut world: World, action: &Action, succeeds: bool) -> (World, bool) {
                 return (settle(world), false);
             }
             let fresh = entry.built && entry.built_from.is_none();
+            let signing = if fresh { entry.signing.clone() } else { signed(entry.offer.as_deref()) };
             *entry = EntryView {
                 built: true,
                 installed: true,
+                signing,
+                offer: entry.offer.clone(),
                 built_from: if fresh { None } else { entry.inputs.clone() },
                 recipe: Some(recipe),
                 inputs: entry.inputs.clone(),
@@ -152,22 +185,27 @@ fn some_entry() -> impl Strategy<Value = EntryView> {
         (any::<bool>(), any::<bool>(), maybe(4, PathBuf::from("/gone.ko")), maybe(8, PathBuf::from("/old.ko"))),
         (prop::option::weighted(0.9, recipe), prop::option::weighted(0.9, some_inputs())),
         (prop::option::of(some_inputs()), prop::option::weighted(0.3, some_failure()), maybe(8, "by hand".to_owned())),
+        (some_signing(), some_offer()),
     )
-        .prop_map(|((built, installed, missing, outdated), (recipe, inputs), (built_from, failure, held))| {
-            EntryView {
-                built: built || installed,
-                installed,
-                missing: missing.into_iter().collect(),
-                outdated: outdated.into_iter().collect(),
-                recipe,
-                inputs,
-                built_from,
-                failure,
-                held,
-                log: None,
-                ..EntryView::default()
-            }
-        })
+        .prop_map(
+            |((built, installed, missing, outdated), (recipe, inputs), (built_from, failure, held), signs)| {
+                let (signing, offer) = signs;
+                EntryView {
+                    built: built || installed,
+                    installed,
+                    missing: missing.into_iter().collect(),
+                    outdated: outdated.into_iter().collect(),
+                    recipe,
+                    inputs,
+                    built_from,
+                    failure,
+                    held,
+                    log: None,
+                    signing,
+                    offer,
+                }
+            },
+        )
 }
 
 fn some_package() -> impl Strategy<Value = PackageView> {
@@ -236,7 +274,7 @@ fn some_world() -> impl Strategy<Value = World> {
                         entry.recipe = None;
                     }
                     if entry.recipe.is_none() || !matches!(kernel.headers, HeaderView::Ready { .. }) {
-                        entry.inputs = None;
+                        (entry.inputs, entry.offer) = (None, None);
                     }
                 }
             }
