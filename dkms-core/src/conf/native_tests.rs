@@ -347,6 +347,9 @@ fn extended_expressions_match_as_regcomp_does() {
 #[rstest::rstest]
 #[case("i=0\nfor m in a b c; do BUILT_MODULE_NAME[$i]=$m; DEST_MODULE_LOCATION[$i]=/extra/$m; i=$((i+1)); done")]
 #[case("mods=(a b 'c d'); for i in \"${!mods[@]}\"; do BUILT_MODULE_NAME[i]=\"${mods[i]}\"; done")]
+#[case(
+    "s='ab cd'; MAKE=\"${s[@]:1}\"; for w in ${s[@]:1:3} ${s[*]: -2}; do CLEAN+=[$w]; done; s+=(x); PRE_BUILD=${s[@]:1}"
+)]
 #[case("nn=0\nBUILT_MODULE_NAME[$((nn++))]=a\nBUILT_MODULE_NAME[$((nn++))]=b\n")]
 #[case("BUILT_MODULE_NAME+=(a)\nBUILT_MODULE_NAME+=(b c)\nMAKE[${#BUILT_MODULE_NAME[@]}]=x")]
 #[case("MAKE=\"make -C ${kernel_source_dir} \\\n  M=${dkms_tree}/x\"\nCLEAN='make clean'\r\n")]

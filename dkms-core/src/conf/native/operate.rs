@@ -4,13 +4,14 @@ use super::ast::{Index, Name, Part, Replace, Word};
 use super::expand::Value;
 use super::interp::Interp;
 use super::pattern::Pattern;
+use super::vars::Var;
 use super::{Certain, Uncertain};
 
 /// The longest text that patterns are held against, in characters.
 const MAX_MATCHED: usize = 4096;
 
 impl Interp<'_> {
-    /// `${a[@]:offset:length}`: the offset is an index.
+    /// `${a[@]:offset:length}`: the offset is an index; of what is no array, it counts bytes, as without `[@]`.
     pub(super) fn slice_list(
         &mut self,
         name: &Name,
@@ -19,6 +20,11 @@ impl Interp<'_> {
         length: Option<i64>,
     ) -> Certain<Value> {
         let Name::Variable(name) = name else { return Err(Uncertain::new("a slice of the arguments")) };
+        if let Some(Var::Scalar(text)) = self.vars.get(name)? {
+            ascii(text)?;
+            let (from, to) = range(text.len(), offset, length)?;
+            return Ok(Value::Text(text[from..to].to_owned()));
+        }
         let joined = matches!(index, Some(Index::Joined));
         let elements: Vec<(i64, String)> = self
             .vars
