@@ -39,6 +39,9 @@ pub const NAMES: &[&str] = &[
 /// Stands for the kernel in settings, until [`PerKernel::for_kernel`] puts one in.
 const KERNEL: &str = "$kernelver";
 
+/// What is wrong with a folder that is named so.
+const NO_FULL_PATH: &str = "is not a full path; write one that begins with /";
+
 /// Whether modules are signed, where the kernel's configuration wants signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum TrySign {
@@ -122,6 +125,27 @@ impl Settings {
     /// # Errors
     /// When a file cannot be read or evaluated, or a setting is not understood: with the file and what to write.
     pub fn load(layout_root: &Path) -> Result<Self> {
+        match Self::read(layout_root)? {
+            (settings, None) => Ok(settings),
+            (_, Some(mistake)) => Err(mistake),
+        }
+    }
+
+    /// The settings, and the mistake in them if there is one: what is wrong has its default. For what has to be possible
+    /// all the same, as taking a package off the machine.
+    ///
+    /// # Errors
+    /// When a file cannot be read or evaluated, or does not tell where the trees are.
+    pub fn load_in_spite_of_mistakes(layout_root: &Path) -> Result<(Self, Option<Error>)> {
+        match Self::read(layout_root)? {
+            (_, Some(Error::BadConf { path, problems })) if problems.iter().any(|why| why.ends_with(NO_FULL_PATH)) => {
+                Err(Error::BadConf { path, problems })
+            }
+            read => Ok(read),
+        }
+    }
+
+    fn read(layout_root: &Path) -> Result<(Self, Option<Error>)> {
         let layout = Layout::under(layout_root);
         let files = framework_files(&layout)?;
         let mut preset = vec![("kernelver", KERNEL.to_owned())];
@@ -135,8 +159,15 @@ impl Settings {
         if let Some(jobs) = environment_jobs {
             values.entry("parallel_jobs".to_owned()).or_insert(jobs);
         }
-        let (daemon, packages) = daemon::load(&layout.config_dir().join("dkmsd.toml"))?;
-        Self::from_values(layout_root, &layout, values, daemon, packages)
+        let (own, mistake) = match daemon::load(&layout.config_dir().join("dkmsd.toml")) {
+            Ok(own) => (own, None),
+            Err(mistake @ Error::BadSettings { .. }) => (Default::default(), Some(mistake)),
+            Err(error) => return Err(error),
+        };
+        let (settings, problems) = Self::from_values(layout_root, values, own.0, own.1);
+        let path = layout.config_dir().join("framework.conf");
+        let mistake = if problems.is_empty() { mistake } else { Some(Error::BadConf { path, problems }) };
+        Ok((settings, mistake))
     }
 
     /// What goes where nothing was set.
@@ -172,11 +203,10 @@ impl Settings {
 
     fn from_values(
         root: &Path,
-        layout: &Layout,
         mut values: BTreeMap<String, String>,
         daemon: DaemonSettings,
         packages: BTreeMap<PackageName, PackageSettings>,
-    ) -> Result<Self> {
+    ) -> (Self, Vec<String>) {
         values.retain(|_, value| !value.is_empty());
         let mut take = |name: &str| values.remove(name);
         let mut problems = Vec::new();
@@ -185,7 +215,7 @@ impl Settings {
             if path.is_absolute() {
                 return Some(path);
             }
-            problems.push(format!("{name}=\"{}\" is not a full path; write one that begins with /", path.display()));
+            problems.push(format!("{name}=\"{}\" {NO_FULL_PATH}", path.display()));
             None
         };
         let source_tree = tree("source_tree", take("source_tree"));
@@ -238,11 +268,7 @@ impl Settings {
             packages,
             ..defaults
         };
-        if problems.is_empty() {
-            Ok(settings)
-        } else {
-            Err(Error::BadConf { path: layout.config_dir().join("framework.conf"), problems })
-        }
+        (settings, problems)
     }
 
     /// Where everything lies, with the trees that were set.

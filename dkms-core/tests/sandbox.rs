@@ -22,7 +22,7 @@ use dkms_core::event::Event;
 use dkms_core::host::users::User;
 use dkms_core::layout::Layout;
 use dkms_core::model::{KernelId, PackageId};
-use dkms_core::settings::Settings;
+use dkms_core::settings::{IoPriority, Priority, Settings};
 use dkms_core::tree::Manifest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
@@ -61,6 +61,7 @@ fn main() {
     }
     for (name, test) in [
         ("its_own_code_and_output_arrive", its_own_code_and_output_arrive as fn()),
+        ("it_stands_behind_others", it_stands_behind_others),
         ("nothing_of_it_is_left", nothing_of_it_is_left),
         ("what_it_leaves_behind_is_named", what_it_leaves_behind_is_named),
         ("past_its_time_it_is_asked_first", past_its_time_it_is_asked_first),
@@ -150,6 +151,13 @@ fn its_own_code_and_output_arrive() {
     assert_eq!(told(&sh("kill -9 $$")).0, Ended::Code(137));
     let large = format!(": {}; echo done", "x".repeat(120_000));
     assert_eq!(says(&sh(&large)), "done\n");
+}
+
+fn it_stands_behind_others() {
+    let idle = Priority { nice: 7, io: IoPriority::Idle };
+    assert_eq!(says(&sh("nice; ionice").priority(idle)), "7\nidle\n");
+    let low = Priority { nice: 0, io: IoPriority::Low };
+    assert_eq!(says(&sh("nice; ionice").priority(low)), "0\nbest-effort: prio 7\n");
 }
 
 /// What heeds it has a moment; what does not is killed.

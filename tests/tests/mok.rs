@@ -20,6 +20,8 @@ const ENROLLED: &str = "
              print \"\\6\\0\\0\\0\", pack(\"H32\", \"a159c0a5e494a74a87b5ab155c2bf072\"), pack(\"V3\", 28 + $size, 0, $size),
                    \"\\0\" x 16, $c' > /sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23";
 
+const READY: &str = "dkmsctl kernels --json | grep -qE '\"headers\": ?\"ready\"'";
+
 struct Signing {
     machine: Machine,
     kernel: String,
@@ -44,6 +46,9 @@ impl Signing {
 
     /// Builds it anew, and gives what `dkmsctl status` says of it.
     fn rebuilt(&self) -> String {
+        // What was changed among the headers has to settle.
+        self.machine.rescan();
+        self.machine.wait_until("the headers are ready", READY, LIMIT);
         self.machine.sh(&format!("dkmsctl rebuild hello-dkmsd/1.0 -k {}", self.kernel));
         let row = self.machine.row("hello-dkmsd", &self.kernel);
         assert_eq!(row.state, "installed");

@@ -157,7 +157,7 @@ pub struct Offer {
     pub certificate: Certificate,
     /// Where it is, as seen from inside the root.
     pub certificate_file: PathBuf,
-    /// Another one when certificate, key or tool change.
+    /// Another one when the certificate or the tool change, or the key's size does.
     pub mark: String,
 }
 
@@ -172,12 +172,12 @@ pub fn offer(layout: &Layout, kernel: &KernelRelease, config: &KernelConfig, set
         return None;
     }
     let certificate = Certificate::read(&file).ok()??;
-    // Not the inode: a key that is brought back at each boot is the same one.
-    let state = |path: &Path| match fs::metadata(path) {
-        Ok(meta) => format!("{} {} {}.{}", path.display(), meta.size(), meta.mtime(), meta.mtime_nsec()),
-        Err(_) => path.display().to_string(),
-    };
-    let mark = digest([certificate.digest.as_bytes(), state(&key).as_bytes(), state(&tool).as_bytes()]);
+    // A key that is brought back at each boot is the same one, whatever its time; a tool's time is its package's.
+    let size = |path: &Path| fs::metadata(path).map(|meta| meta.size()).unwrap_or_default();
+    let time = fs::metadata(&tool).map(|meta| meta.mtime()).unwrap_or_default();
+    let key = format!("{} {}", key.display(), size(&key));
+    let tool = format!("{} {} {time}", tool.display(), size(&tool));
+    let mark = digest([certificate.digest.as_bytes(), key.as_bytes(), tool.as_bytes()]);
     Some(Offer { certificate, certificate_file: layout.inside(&file), mark })
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use wait_timeout::ChildExt as _;
@@ -13,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// How long one may take. The largest modules take minutes to compress; whoever waits for a lock should not wait for ever.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
+/// How long what it has written may take to be read once it has ended.
+const TO_READ: Duration = Duration::from_secs(5);
 /// How much of what it says about itself is kept.
 const MOST_SAID: u64 = 64 * 1024;
 
@@ -26,6 +29,7 @@ fn run_within(mut command: Command, file: &Path, package: &str, limits: (Duratio
     let program = program.to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env("LC_ALL", "C");
     let tool = |why: String| Error::Tool { program: program.clone(), file: file.to_owned(), why };
+    crate::sys::end_with_us(&mut command);
     let mut child = command.spawn().map_err(|source| Error::Program {
         program: program.clone(),
         source,
@@ -42,37 +46,42 @@ fn run_within(mut command: Command, file: &Path, package: &str, limits: (Duratio
 }
 
 fn wait(child: &mut Child, (limit, most): (Duration, u64)) -> io::Result<Output> {
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    std::thread::scope(|scope| {
-        let output = scope.spawn(|| read(stdout, most + 1));
-        let said = scope.spawn(|| read(stderr, MOST_SAID));
-        let ended = child.wait_timeout(limit);
-        let status = match ended {
-            Ok(Some(status)) => Ok(status),
-            Ok(None) => Err(io::Error::other(format!("it had not ended after {} minutes", limit.as_secs() / 60))),
-            Err(error) => Err(error),
-        };
-        if status.is_err() {
-            // Gone already is what we want; its readers end with it.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let output = output.join().unwrap_or_default();
-        let stderr = said.join().unwrap_or_default();
-        if output.len() as u64 > most {
-            return Err(io::Error::other(format!("it makes more than {} MiB of it", most / 1024 / 1024)));
-        }
-        Ok(Output { status: status?, stdout: output, stderr })
-    })
+    let output = read(child.stdout.take(), most + 1);
+    let said = read(child.stderr.take(), MOST_SAID);
+    let status = match child.wait_timeout(limit) {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) => Err(io::Error::other(format!("it had not ended after {} minutes", limit.as_secs() / 60))),
+        Err(error) => Err(error),
+    };
+    if status.is_err() {
+        // Gone already is what we want.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let status = status?;
+    // What it has left behind may hold its output open.
+    let whole = |bytes: &Receiver<Vec<u8>>| {
+        bytes.recv_timeout(TO_READ).map_err(|_| io::Error::other("something that it started goes on with its output"))
+    };
+    let (stdout, stderr) = (whole(&output)?, whole(&said).unwrap_or_default());
+    if stdout.len() as u64 > most {
+        return Err(io::Error::other(format!("it makes more than {} MiB of it", most / 1024 / 1024)));
+    }
+    Ok(Output { status, stdout, stderr })
 }
 
-/// What there is, up to a number of bytes; then the pipe is closed.
-fn read(from: Option<impl Read>, most: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        // What was read before an error counts.
-        let _ = from.take(most).read_to_end(&mut bytes);
-    }
+/// Reads what there is, up to a number of bytes, in a thread of its own; then the pipe is closed.
+fn read(from: Option<impl Read + Send + 'static>, most: u64) -> Receiver<Vec<u8>> {
+    let (to, bytes) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(from) = from {
+            // What was read before an error counts.
+            let _ = from.take(most).read_to_end(&mut bytes);
+        }
+        // Nobody may want it any more.
+        let _ = to.send(bytes);
+    });
     bytes
 }
 
@@ -112,6 +121,7 @@ mod tests {
     #[case::fails("echo; echo no >&2; exit 3", Err("no (exit status: 3)"))]
     #[case::too_much("head -c 2000000 /dev/zero", Err("more than 1 MiB"))]
     #[case::too_long("exec sleep 777", Err("had not ended"))]
+    #[case::leaves_something("sleep 30 &", Err("goes on with its output"))]
     fn a_program_is_kept_within_bounds(#[case] script: &str, #[case] wanted: std::result::Result<&str, &str>) {
         let mut command = Command::new("sh");
         command.args(["-c", script]);

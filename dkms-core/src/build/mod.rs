@@ -42,7 +42,7 @@ use crate::host::users::User;
 use crate::layout::Layout;
 use crate::model::{KernelId, PackageId};
 use crate::settings::{Priority, Settings};
-use crate::tree::{BuiltRecord, Manifest};
+use crate::tree::{self, BuiltRecord, Manifest};
 
 use commands::{Progress, Surroundings, quote};
 use jobserver::{JobServer, MakeJobs, Slot};
@@ -94,7 +94,7 @@ pub struct Build<'a> {
 
 /// Builds, and leaves the modules at their classic place. What was built for this kernel before stays until then.
 ///
-/// The caller holds the build's lock ([`crate::tree::lock_build`]).
+/// The caller holds the build's lock ([`crate::tree::Wanted::build`]).
 ///
 /// # Errors
 /// A patch, make or a script that failed, a module that is missing or not fit, a full disk. The failed build's folder
@@ -114,7 +114,8 @@ pub fn run(build: &Build<'_>, sink: &mut dyn Sink) -> Result<()> {
     };
     log::prune(&logs, LOGS_KEPT);
     sink.emit(Event::Log { path: log.path().to_owned() });
-    if build.user.is_none() && rustix::process::geteuid().is_root() {
+    let meant = build.settings.package(&build.package.name).user.is_some();
+    if build.user.is_none() && !meant && rustix::process::geteuid().is_root() {
         sink.warn("it is built as root: there is no user \"dkms\"; make one (systemd-sysusers)".to_owned());
     }
     let patches = Some(build.layout.override_patches(&build.package.name)).filter(|folder| folder.is_dir());
@@ -364,7 +365,8 @@ fn publish(build: &Build<'_>, staged: collect::Staged, seconds: f64, from_cache:
         from_cache,
     };
     let mut manifest = Manifest::new(build.package.clone(), build.kernel.clone(), built);
-    // What is installed stays installed until its successor stands.
+    // What is installed stays installed until its successor stands; nobody changes that meanwhile.
+    let _lock = tree::lock_manifest(build.layout, build.package, build.kernel)?;
     manifest.installed = Manifest::read(build.layout, build.package, build.kernel)?.and_then(|old| old.installed);
     let folder = staged.folder();
     let (release, settings) = (&build.kernel.release, collect::sign_settings(build));

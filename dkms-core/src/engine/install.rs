@@ -167,6 +167,7 @@ impl Engine {
             tried.inputs.source.clone_from(&now.source);
             tried.inputs.scripts.clone_from(&now.scripts);
         }
+        let _lock = tree::lock_manifest(&self.layout, package, kernel)?;
         let Some(mut manifest) = Manifest::read(&self.layout, package, kernel)? else { return Ok(()) };
         let Some(built_from) = observe::built_from(&manifest).filter(|then| same(then, before)) else {
             return Ok(());

@@ -59,6 +59,13 @@ impl Engine {
         for (path, why) in &withdrawn.kept {
             sink.warn(format!("{} is left as it is: {why}", path.display()));
         }
+        for (path, copy) in &withdrawn.copied {
+            sink.warn(format!(
+                "{} was changed since it was installed: removed, and kept as {}",
+                path.display(),
+                copy.display()
+            ));
+        }
         for path in &withdrawn.restored {
             sink.note(format!("the kernel's own {} is back", path.display()));
         }

@@ -90,6 +90,8 @@ pub struct Withdrawn {
     pub was_installed: bool,
     /// Files that were removed.
     pub removed: Vec<PathBuf>,
+    /// Files among them that somebody had changed since they were installed, each with where it is kept.
+    pub copied: Vec<(PathBuf, PathBuf)>,
     /// Kernel modules that were put back.
     pub restored: Vec<PathBuf>,
     /// What was left as it is, each with the reason: worth a warning.

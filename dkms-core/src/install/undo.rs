@@ -10,7 +10,7 @@ use crate::install::{RecoverAction, Recovered};
 use crate::install::{due, find};
 use crate::layout::Layout;
 use crate::model::{Arch, KernelId, KernelRelease, PackageName};
-use crate::tree::{BuiltModule, BuiltRecord, InstallRecord, Manifest, files, lock_install};
+use crate::tree::{BuiltModule, BuiltRecord, InstallRecord, Manifest, files, lock_install, lock_manifest};
 
 /// Makes an install final, after depmod succeeded: the manifest says what was installed, and what was needed to undo it
 /// goes. Does nothing when no install is under way.
@@ -24,17 +24,21 @@ pub fn commit(layout: &Layout, name: &PackageName, kernel: &KernelId) -> Result<
     if intent.stage != Stage::Placed {
         return Err(not_undone(layout, &intent, "it is not in place whole, so it cannot be made final".to_owned()));
     }
-    let mut manifest = match Manifest::read(layout, &intent.package, kernel)? {
-        Some(manifest) => manifest,
-        None => adopt(layout, &intent)?,
-    };
-    manifest.installed = Some(intent.record.clone());
-    manifest.write(layout)?;
-    if let Some(previous) = intent.previous.as_ref().filter(|previous| previous.package != intent.package)
-        && let Some(mut manifest) = Manifest::read(layout, &previous.package, kernel)?
     {
-        manifest.installed = None;
+        let _lock = lock_manifest(layout, &intent.package, kernel)?;
+        let mut manifest = match Manifest::read(layout, &intent.package, kernel)? {
+            Some(manifest) => manifest,
+            None => adopt(layout, &intent)?,
+        };
+        manifest.installed = Some(intent.record.clone());
         manifest.write(layout)?;
+    }
+    if let Some(previous) = intent.previous.as_ref().filter(|previous| previous.package != intent.package) {
+        let _lock = lock_manifest(layout, &previous.package, kernel)?;
+        if let Some(mut manifest) = Manifest::read(layout, &previous.package, kernel)? {
+            manifest.installed = None;
+            manifest.write(layout)?;
+        }
     }
     let kernel_folder = layout.kernel_folder(&kernel.release);
     for change in intent.changes.iter().filter(|change| change.after.is_none()) {
@@ -145,6 +149,7 @@ fn restore_records(layout: &Layout, intent: &Intent) -> Result<()> {
     let previous = intent.previous.as_ref();
     let before = previous.filter(|p| p.package == intent.package).and_then(|p| p.record.clone());
     let set = |package, wanted: Option<InstallRecord>| -> Result<()> {
+        let _lock = lock_manifest(layout, package, &intent.kernel)?;
         remove_if_there(&files::beside(&layout.manifest(package, &intent.kernel)))?;
         match Manifest::read(layout, package, &intent.kernel)? {
             Some(mut manifest) if manifest.installed != wanted => {

@@ -12,7 +12,7 @@ use crate::install::plan::{folder_below, is_ours, owned};
 use crate::install::{Withdrawn, due, originals, undo};
 use crate::layout::Layout;
 use crate::model::{KernelId, ModuleName, PackageId};
-use crate::tree::{self, InstallRecord, Manifest, files, link_target};
+use crate::tree::{self, InstallRecord, Manifest, files, link_target, lock_manifest};
 
 /// Uninstalls a package from a kernel. What was built stays, and so does the work of depmod for the caller.
 ///
@@ -38,6 +38,7 @@ pub fn withdraw(
         due::mark(layout, &kernel.release, owner)?;
     }
     undo(layout, &package.name, kernel)?;
+    let _lock = lock_manifest(layout, package, kernel)?;
     let mut manifest = Manifest::read(layout, package, kernel)?;
     let mut done = Withdrawn::default();
     if installed(&link, package, kernel)? {
@@ -89,13 +90,8 @@ impl Way<'_> {
                     None => {}
                     Some(found) => match self.keep_copy(&path, &found)? {
                         Ok(copy) => {
-                            let (package, kernel) = (self.package, &self.kernel.release);
-                            let (path, copy) = (file.path.display(), copy.display());
-                            tracing::warn!(
-                                "{package}, {kernel}: {path} was changed since it was installed; it is removed, and \
-                                 what it was is kept as {copy}"
-                            );
-                            ours.insert(self.layout.host(&file.path));
+                            done.copied.push((file.path.clone(), copy));
+                            ours.insert(path);
                         }
                         Err(why) => done.kept.push((file.path.clone(), why)),
                     },

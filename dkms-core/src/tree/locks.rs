@@ -3,13 +3,13 @@
 //!
 //! Nobody waits for one of these locks with another in hand: who needs several waits for one, tries the rest, and when
 //! somebody has one of those, lets go of all and waits for that ([`lock_all`]). So there is no order to keep, and a script
-//! that runs while its kernel is locked may call what needs any of them. Only `workspace`, `keys`, `failed` and `holds` are
-//! waited for with others in hand: whoever has one of those waits for none of these.
+//! that runs while its kernel is locked may call what needs any of them. Only `workspace`, `keys`, `failed`, `holds` and
+//! `manifest` are waited for with others in hand: whoever has one of those waits for none of these.
 //! (Two scripts that each change the other's kernel or package would wait for each other until their time is up.)
 //!
 //! A script of a package runs while its package or kernel is locked, and may call `dkms` itself: what the process that
 //! waits for the script holds is lent to whatever the script starts (design.md, decision 2). While the script runs, a word
-//! stands in the files of those locks that the script has in its environment, and that nobody else can guess; or else /proc
+//! stands in the files of those locks, which only root can open for locking, and in the script's environment; or else /proc
 //! tells whether the holder is an ancestor, as where a `sudo` has cleared the environment. Those to whom one lock is lent
 //! take turns among themselves.
 
@@ -159,6 +159,15 @@ pub fn lock_install(layout: &Layout, kernel: &KernelRelease, on_wait: &mut dyn F
 /// As [`lock_install`].
 pub fn lock_package(layout: &Layout, name: &PackageName, on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {
     lock(layout, "package", &[name.as_str()], on_wait)
+}
+
+/// Takes the lock on the record of one build, for as long as it is read, changed and written.
+///
+/// # Errors
+/// As [`lock_install`].
+pub fn lock_manifest(layout: &Layout, package: &PackageId, kernel: &KernelId) -> Result<Lock> {
+    let words = [package.name.as_str(), package.version.as_str(), kernel.release.as_str(), kernel.arch.as_str()];
+    lock(layout, "manifest", &words, &mut |_| {})
 }
 
 pub(crate) fn lock(layout: &Layout, kind: &str, words: &[&str], on_wait: &mut dyn FnMut(&Holder)) -> Result<Lock> {

@@ -1,6 +1,6 @@
 //! The actions that change one package on some kernels: add, build, install, uninstall, unbuild, remove.
 
-use dkms_core::engine::{Done, Engine, Order, Removed, autoinstall};
+use dkms_core::engine::{Done, Engine, Order, autoinstall};
 use dkms_core::error::Error;
 use dkms_core::model::{KernelId, KernelRelease, PackageId};
 use dkms_core::tree::{self, SourceState, TreePackage};
@@ -167,9 +167,13 @@ pub(crate) fn remove(machine: &Machine, args: &Args, terminal: &mut Terminal) ->
                 "{package} is broken: its source {} is missing or not linked; its own scripts cannot run",
                 source.display()
             ));
-            let placed = machine.engine.remove(&package, &machine.order, terminal)?;
-            let unbuilt = found.entries.into_iter().map(|entry| entry.kernel).collect();
-            Removed { placed, unbuilt, failed: Vec::new(), forgotten: true }
+            // It settles what it does, as for the daemon.
+            machine.engine.remove(&package, &machine.order, terminal)?;
+            for entry in &found.entries {
+                terminal.line(&format!("{package}: unbuilt for {}", shown(&entry.kernel)));
+            }
+            terminal.line(&format!("{package}: removed"));
+            return Ok(());
         }
         _ => machine.engine.remove_from(&package, &kernels, &machine.order, terminal)?,
     };

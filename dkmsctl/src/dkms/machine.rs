@@ -32,7 +32,17 @@ impl Machine {
             other_root::enter(root)?;
         }
         let elsewhere = args.root.is_some();
-        let settings = settings(args, Path::new("/"))?;
+        let settings = match action {
+            // A mistake in a file of settings must not keep a package on the machine.
+            Action::Uninstall | Action::Unbuild | Action::Remove | Action::KernelPrerm => {
+                let (settings, mistake) = Settings::load_in_spite_of_mistakes(Path::new("/"))?;
+                if let Some(mistake) = mistake {
+                    terminal.warning(&format!("{mistake}; it goes on without"));
+                }
+                changed(settings, args)?
+            }
+            _ => settings(args, Path::new("/"))?,
+        };
         if settings.verbose {
             terminal.verbose();
         }
@@ -125,7 +135,11 @@ impl Machine {
 
 /// The settings for this call.
 pub(crate) fn settings(args: &Args, root: &Path) -> Result<Settings, Failure> {
-    let mut settings = Settings::load(root)?;
+    changed(Settings::load(root)?, args)
+}
+
+/// As the command line says.
+fn changed(mut settings: Settings, args: &Args) -> Result<Settings, Failure> {
     let machines_own = settings.layout();
     let places = [
         (&mut settings.dkms_tree, &args.dkms_tree, "--dkmstree"),

@@ -10,6 +10,7 @@ use dkms_core::build::jobserver::JobServer;
 use dkms_core::bus::types::HistoryRow;
 use dkms_core::event::Event;
 use dkms_core::layout::Layout;
+use dkms_core::model::KernelId;
 use dkms_core::observe::Look;
 use dkms_core::plan::HeaderView;
 use dkms_core::tree::Failure;
@@ -18,7 +19,7 @@ use tracing::warn;
 
 use super::journal::{log_end, log_event, log_start};
 
-use super::job::{Job, Outcome, State, Verdict};
+use super::job::{Job, Operation, Outcome, State, Verdict};
 use super::jobs::{Cancel, Jobs};
 use super::messages::{Ask, Command, Finished, Notice};
 use super::workers::Workers;
@@ -158,6 +159,10 @@ impl Coordinator {
             Command::Told { id, event } => self.told(id, &event),
             Command::WorkerEnded { id, outcome } => {
                 self.workers.ended(id);
+                if !outcome.recorded {
+                    let kernels = self.taken_off(id);
+                    self.jobs.cut_short(kernels);
+                }
                 let over = self.jobs.worker_ended(id, outcome);
                 self.job_over(&over);
                 self.go_on();
@@ -252,6 +257,17 @@ impl Coordinator {
             // Only a coordinator that is stopping is not there to hear it.
             let _ = commands.blocking_send(Command::Remembered(ids));
         });
+    }
+
+    /// The kernels that a removal has perhaps taken modules off: those on which the package was before.
+    fn taken_off(&self, id: u32) -> Vec<KernelId> {
+        let task = self.jobs.get(id).map(|job| &job.task).filter(|task| task.operation == Operation::Remove);
+        let Some((look, package)) = self.look.as_ref().zip(task.and_then(|task| task.package.as_ref())) else {
+            return Vec::new();
+        };
+        let views = look.world.packages.iter().filter(|view| view.id == *package);
+        let entries = views.flat_map(|view| &view.entries).filter(|(_, entry)| entry.installed);
+        entries.map(|(kernel, _)| kernel.clone()).collect()
     }
 
     fn failure(&self, id: u32) -> Option<Failure> {

@@ -279,6 +279,11 @@ impl Jobs {
         true
     }
 
+    /// Modules of these kernels may have been changed by a worker that could not say so: depmod is due.
+    pub fn cut_short(&mut self, kernels: impl IntoIterator<Item = KernelId>) {
+        self.cut_short.extend(kernels);
+    }
+
     /// A worker ended. What it placed waits for depmod; everything else is over. Gives the jobs that are over,
     /// those that needed it among them.
     pub fn worker_ended(&mut self, id: u32, outcome: Outcome) -> Vec<u32> {

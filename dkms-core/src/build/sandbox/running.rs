@@ -71,20 +71,31 @@ impl Running {
         outputs: Vec<(Stream, PipeReader)>,
         told: Option<(&Spec, &[u8])>,
     ) -> io::Result<Self> {
-        process::go_no_further_when_stopping();
-        let mut child = command.spawn()?;
-        let group = Pid::from_child(&child);
-        let lifeline = told.and_then(|told| child.stdin.take().map(|line| (told, line)));
-        let mut heard = Ok(());
-        let hold = Arc::new(match lifeline {
-            Some(((spec, input), mut line)) => {
-                heard = spec.send(input, &mut line);
-                Hold::Lifeline(Mutex::new(Some(line)))
+        let started = running(|all| {
+            // Asked while nobody can ask which there are.
+            if process::stopping() {
+                return Ok(None);
             }
-            None => Hold::Group(group),
-        });
-        running(|r| r.insert(group.as_raw_pid(), Arc::clone(&hold)));
-        let started = Self { child, hold, outputs };
+            let mut child = command.spawn()?;
+            let group = Pid::from_child(&child);
+            let line = told.is_some().then(|| child.stdin.take()).flatten();
+            let hold = Arc::new(match line {
+                Some(line) => Hold::Lifeline(Mutex::new(Some(line))),
+                None => Hold::Group(group),
+            });
+            all.insert(group.as_raw_pid(), Arc::clone(&hold));
+            io::Result::Ok(Some(Self { child, hold, outputs }))
+        })?;
+        let Some(started) = started else {
+            process::go_no_further_when_stopping();
+            return Err(io::ErrorKind::Interrupted.into());
+        };
+        let mut heard = Ok(());
+        if let (Some((spec, input)), Hold::Lifeline(line)) = (told, &*started.hold)
+            && let Some(line) = line.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        {
+            heard = spec.send(input, line);
+        }
         // A launcher that could not even listen says why on its output.
         heard.or_else(|e| if e.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(e) })?;
         Ok(started)

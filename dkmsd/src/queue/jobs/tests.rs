@@ -168,6 +168,19 @@ fn what_a_person_wants_goes_first_then_what_boots_next_then_what_runs_then_the_l
     assert_eq!(started(&mut jobs), wanted);
 }
 
+#[test]
+fn what_was_cut_short_is_finished_once() {
+    let mut jobs = Jobs::default();
+    let kernel = KernelId::new("6.1", "x86_64").unwrap();
+    jobs.cut_short([kernel.clone()]);
+    let tasks = jobs.finish_ready();
+    assert_eq!(
+        tasks.iter().map(|task| (task.operation, task.kernel.as_ref())).collect::<Vec<_>>(),
+        [(Operation::Finish, Some(&kernel))]
+    );
+    assert!(jobs.finish_ready().is_empty());
+}
+
 /// A short one first, when a long one waits for it.
 #[test]
 fn what_others_wait_for_counts_with_them() {
