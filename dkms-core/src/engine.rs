@@ -46,7 +46,6 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::event::{Event, Sink};
 use crate::fingerprint::{self, Fingerprint};
 use crate::host::distro::Family;
-use crate::host::kconfig::KernelConfig;
 use crate::host::process::Owner;
 use crate::host::users::{self, User};
 use crate::host::{chroot, kernels};
@@ -209,7 +208,7 @@ impl Engine {
     pub fn arch_of(&self, kernel: &KernelRelease) -> Arch {
         let ours = || self.observer.arch().clone();
         if self.in_other_root {
-            return KernelConfig::below(&self.layout.kernel_source(kernel)).arch().unwrap_or_else(ours);
+            return self.observer.kernel_config(kernel).arch().unwrap_or_else(ours);
         }
         if matches!(self.observer.distro().family(), Family::Fedora | Family::Suse) {
             return kernels::package_arch(&self.layout, kernel).unwrap_or_else(ours);

@@ -218,6 +218,11 @@ const DONE: &[Case] = &[
         .given("pkg t-one 1.0; mkdir src tree; mv /usr/src/t-one-1.0 src/")
         .after("test -d tree/t-one/1.0/source/"),
     case(0, "dkms install t-one/1.0 -k $K --no-initrd --no-clean-kernel --no-prepare-kernel").given(ONE).after(INSTALLED_FILE),
+    case(0, "dkms install t-one/1.0 -k $K --symlink-modules")
+        .given("pkg t-one 1.0")
+        .after("test \"$(readlink /lib/modules/$K/updates/dkms/tiny.ko)\" = /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko"),
+    // It is not the kernel that runs: nothing is loaded.
+    case(0, "dkms install t-one/1.0 -k $K --modprobe-on-install").given("pkg t-one 1.0").after("! grep -q '^tiny ' /proc/modules"),
     case(0, "dkms install t-one/1.0 -k $K --no-depmod")
         .given("pkg t-one 1.0; own $K")
         .after("! grep tiny /lib/modules/$K/modules.dep"),

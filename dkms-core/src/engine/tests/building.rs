@@ -7,6 +7,16 @@ fn log_of(error: &Error) -> String {
 }
 
 #[test]
+fn in_another_root_the_kernel_there_says_for_what_it_is() {
+    let machine = Machine::new();
+    machine.write(&format!("{BUILD}/include/config/auto.conf"), "CONFIG_MODULES=y\nCONFIG_64BIT=y\nCONFIG_ARM64=y\n");
+    let release = &machine.kernel.release;
+    let elsewhere = machine.engine().adjusted(Adjustments { in_other_root: true, ..Adjustments::default() });
+    assert_eq!(elsewhere.arch_of(release).as_str(), "aarch64");
+    assert_eq!(machine.engine().arch_of(release), machine.kernel.arch);
+}
+
+#[test]
 fn a_user_that_is_not_there_and_a_folder_are_told() {
     let machine = Machine::new();
     let package = machine.source("a/1", "");
