@@ -29,7 +29,9 @@ fn prepared(name: &str) -> (Machine, Vec<String>) {
     }
     machine.drop_fixture("hello-dkmsd-1.0");
     machine.drop_fixture("broken-dkmsd-1.0");
-    machine.rescan();
+    // Sources have to settle before anything is built of them.
+    let known = "test $(dkms status | grep -c ': added$') = 2";
+    machine.wait_until("both are in the tree", known, std::time::Duration::from_secs(60));
     (machine, kernels)
 }
 
