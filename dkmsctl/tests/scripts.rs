@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 const DKMS: &str = env!("CARGO_BIN_EXE_dkms");
 
@@ -76,6 +76,13 @@ fn fifo(root: &Path, name: &str) -> String {
     path.display().to_string()
 }
 
+/// A `dkms` that has just been started.
+fn adding(root: &Path) -> Child {
+    let mut command = Command::new(DKMS);
+    command.args(["add", "a/1", "--dkmstree"]).arg(root.join("tree")).arg("--sourcetree").arg(root.join("src"));
+    command.stdout(Stdio::null()).spawn().unwrap()
+}
+
 /// What is locked stays so until the script, which is given time, is gone.
 #[rstest::rstest]
 #[case::terminated(15, "TERM")]
@@ -91,14 +98,7 @@ fn told_to_end_it_ends_its_script_first(#[case] signal: i32, #[case] name: &str)
             "trap 'echo told >{told}; read line <{go}; exit' TERM\necho started >{started}\nsleep 777 & wait"
         )),
     );
-    let mut child = Command::new(DKMS)
-        .args(["add", "a/1", "--dkmstree"])
-        .arg(root.path().join("tree"))
-        .arg("--sourcetree")
-        .arg(root.path().join("src"))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = adding(root.path());
     fs::read_to_string(started).unwrap();
     assert!(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap().success());
     fs::read_to_string(told).unwrap();
@@ -117,14 +117,7 @@ fn a_script_that_does_not_listen_is_killed() {
     let alive = fifo(root.path(), "alive");
     let lines = format!("trap '' TERM\nexec 3>{alive}\necho started >{started}\nsleep 777");
     source(root.path(), "1", Some(&lines));
-    let mut child = Command::new(DKMS)
-        .args(["add", "a/1", "--dkmstree"])
-        .arg(root.path().join("tree"))
-        .arg("--sourcetree")
-        .arg(root.path().join("src"))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = adding(root.path());
     // Ends when all of the script has.
     let held = std::thread::spawn(move || fs::read_to_string(alive));
     fs::read_to_string(started).unwrap();
@@ -140,14 +133,7 @@ fn killed_it_takes_its_script_with_it() {
     let started = fifo(root.path(), "started");
     let alive = fifo(root.path(), "alive");
     source(root.path(), "1", Some(&format!("exec 3>{alive}\necho started >{started}\nexec sleep 777")));
-    let mut child = Command::new(DKMS)
-        .args(["add", "a/1", "--dkmstree"])
-        .arg(root.path().join("tree"))
-        .arg("--sourcetree")
-        .arg(root.path().join("src"))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = adding(root.path());
     let held = std::thread::spawn(move || fs::read_to_string(alive));
     fs::read_to_string(started).unwrap();
     child.kill().unwrap();

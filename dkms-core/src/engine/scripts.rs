@@ -104,7 +104,7 @@ impl Engine {
             sink.warn(refused.to_string());
             return Ok(None);
         }
-        let Some(mut command) = self.in_its_root(directive, folder, value, sink) else { return Ok(None) };
+        let Some(mut command) = self.shell(directive, folder, value, sink) else { return Ok(None) };
         command.env("module", package.name.as_str()).env("module_version", package.version.as_str());
         if let Some(kernel) = kernel {
             command.env("kernelver", kernel.release.as_str()).env("arch", kernel.arch.as_str());
@@ -133,26 +133,19 @@ impl Engine {
 }
 
 impl Engine {
-    /// What runs a script in its folder. One that belongs to another root runs there, or not at all: here, it would change
-    /// this machine.
-    fn in_its_root(&self, directive: &str, folder: &Path, value: &str, sink: &mut dyn Sink) -> Option<Command> {
+    /// What runs a script in its folder; none in another root that has no shell: images are put together before they are
+    /// whole.
+    fn shell(&self, directive: &str, folder: &Path, value: &str, sink: &mut dyn Sink) -> Option<Command> {
         const EVAL: [&str; 3] = ["-c", "cd \"$2\" && eval \"$1\"", "bash"];
         // One command takes the shell's place, so that what ends the process that we know ends the script.
         let exec = if value.contains(|c| ";&|()<>`#\n".contains(c)) { "" } else { "exec " };
-        let folder = if self.in_other_root { self.layout.inside(folder) } else { folder.to_owned() };
         let path = format!("{}/{value}", quote(&folder.to_string_lossy()));
-        let mut command = if self.in_other_root {
-            let root = self.layout.root();
-            if !is_executable(&root.join("bin/bash")) && !is_executable(&root.join("usr/bin/bash")) {
-                sink.warn(format!("{directive}: {path} is not run: {} has no bash; run it there", root.display()));
-                return None;
-            }
-            let mut command = Command::new("chroot");
-            command.arg(root).arg("bash");
-            command
-        } else {
-            Command::new("bash")
-        };
+        let has_bash = || ["/bin/bash", "/usr/bin/bash"].iter().any(|bash| is_executable(&self.layout.host(bash)));
+        if self.in_other_root && !has_bash() {
+            sink.warn(format!("{directive}: {path} is not run: the other root has no bash; run it there"));
+            return None;
+        }
+        let mut command = Command::new("bash");
         command.args(EVAL).arg(format!("{exec}{path}")).arg(folder);
         Some(command)
     }

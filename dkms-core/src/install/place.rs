@@ -28,8 +28,8 @@ pub fn place(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Placed> {
     Ok(Placed { displaced: intent.displaced, files: intent.record.files, refused })
 }
 
-/// The order is what makes it safe: the mark that depmod is due, the plan, then copies of all that will change, then the changes, then the link,
-/// then the mark that all is done. New files come before old ones go.
+/// The order is what makes it safe: the mark that depmod is due, the plan, then copies of all that will change, then the
+/// changes, then the link, then the mark that all is done. New files come before old ones go.
 pub(super) fn carry_out(target: &Target<'_>, mut intent: Intent) -> Result<()> {
     let layout = target.layout;
     due::mark(layout, &intent.kernel.release, intent.owner.as_ref())?;

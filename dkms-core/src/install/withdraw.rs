@@ -17,9 +17,9 @@ use crate::tree::{self, InstallRecord, Manifest, files, link_target, lock_manife
 /// Uninstalls a package from a kernel. What was built stays, and so does the work of depmod for the caller.
 ///
 /// Removes the files in the manifest that are still ours, and keeps a copy of those that somebody changed since; without a
-/// manifest, those that the classic rules name
-/// (`recipe` and `modules_folder`, as in [`crate::install::Target`], serve only there). The kernel's folder may be gone.
-/// `owner`: who sees to depmod afterwards.
+/// manifest, those that the classic rules name (`recipe` and `modules_folder`, as in [`crate::install::Target`], serve only
+/// there). The kernel's folder may be gone. `owner`: who sees to depmod afterwards.
+///
 /// The mark that depmod is due comes first and the link goes last, so that after a stop at any instant it can be called
 /// again.
 ///

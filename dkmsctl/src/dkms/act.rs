@@ -224,8 +224,8 @@ fn of_package(package: &PackageId, error: Error) -> Failure {
     Failure { message, ..failure }
 }
 
-/// The package and the kernels of an action that takes away: those named, or with `--all` every one that something is built for. The
-/// package has to be in the tree.
+/// The package and the kernels of an action that takes away: those named, or with `--all` every one that something is
+/// built for. The package has to be in the tree.
 fn there(machine: &Machine, args: &Args, package: &PackageId) -> Result<(TreePackage, Vec<KernelId>), Failure> {
     let layout = machine.engine.layout();
     let found = tree::package(layout, package)?.ok_or_else(|| Error::NotAdded { package: package.clone() })?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use dkms_core::model::{Arch, KernelRelease};
 use lexopt::Arg::{Long, Short, Value};
 
+use super::complete;
 use super::failure::Failure;
 
 /// What is asked for.
@@ -176,12 +177,6 @@ pub(crate) const PATHS: [(&str, Place<Option<PathBuf>>); 7] = [
 /// Options that once did something.
 pub(crate) const DEPRECATED: [&str; 3] = ["no-initrd", "no-clean-kernel", "no-prepare-kernel"];
 
-/// Other options with a value.
-const VALUES: [&str; 5] = ["module", "kernelver", "arch", "templatekernel", "directive"];
-
-/// Letters with a value.
-const LETTERS: &str = "mvkacj";
-
 /// The action whose options are its own.
 pub(crate) const LINT: &str = "lint";
 
@@ -207,9 +202,9 @@ pub(crate) fn for_lint(given: &[OsString]) -> Result<Option<Vec<OsString>>, Fail
                 false
             }
             Some(option) => match option.strip_prefix('-') {
-                Some(long) => VALUES.contains(&long) || PATHS.iter().any(|(name, _)| *name == long),
+                Some(long) => complete::takes_value(long),
                 // The first letter that takes a value takes the rest of the word, if there is any.
-                None => option.find(|letter| LETTERS.contains(letter)).is_some_and(|at| at + 1 == option.len()),
+                None => option.find(complete::letter_takes_value).is_some_and(|at| at + 1 == option.len()),
             },
             None => false,
         };

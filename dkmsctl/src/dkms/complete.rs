@@ -95,6 +95,16 @@ const OPTIONS: [Row; 30] = [
     ("help", Some('h'), None, false, Of::Any, "Print a summary"),
 ];
 
+/// Whether the option of this long name has a value behind it.
+pub(crate) fn takes_value(long: &str) -> bool {
+    !long.is_empty() && OPTIONS.iter().any(|(name, _, value, ..)| *name == long && value.is_some())
+}
+
+/// Whether the option of this letter has a value behind it.
+pub(crate) fn letter_takes_value(letter: char) -> bool {
+    OPTIONS.iter().any(|(_, short, value, ..)| *short == Some(letter) && value.is_some())
+}
+
 /// The command line of `dkms`.
 fn grammar() -> Grammar {
     let action = |(word, paths, help): &(&str, Paths, &str)| Action {

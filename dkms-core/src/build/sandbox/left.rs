@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::LEFT;
+use crate::host::process;
 
 /// How many programs are named; a fork bomb leaves hundreds of one.
 const NAMED: usize = 8;
@@ -44,13 +46,10 @@ pub(super) fn all() -> Vec<Pid> {
     pids.filter(|pid| *pid != ourselves).collect()
 }
 
-/// The name of a process that has not ended: proc_pid_stat(5).
+/// The name of a process that has not ended.
 fn name(pid: Pid) -> Option<String> {
-    let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let (begin, end) = (stat.find('(')?, stat.rfind(')')?);
-    let state = stat.get(end + 1..)?.trim_start().chars().next()?;
-    (!matches!(state, 'Z' | 'X' | 'x')).then(|| stat.get(begin + 1..end).map(plain))?
+    let stat = process::stat(Path::new("/proc"), pid.as_raw_pid().unsigned_abs())?;
+    (!stat.ended).then(|| plain(&stat.name))
 }
 
 /// A process names itself: nothing of that may look like another line.
