@@ -73,6 +73,7 @@ fn main() {
         ("services_and_homes_are_out_of_sight", services_and_homes_are_out_of_sight),
         ("tmp_is_its_own", tmp_is_its_own),
         ("a_fork_bomb_is_refused_and_leaves_nothing", a_fork_bomb_is_refused_and_leaves_nothing),
+        ("one_that_forks_takes_nothing_from_another", one_that_forks_takes_nothing_from_another),
         ("no_file_grows_without_end_and_no_core_is_left", no_file_grows_without_end_and_no_core_is_left),
         ("memory_is_refused_and_it_is_the_first_to_go", memory_is_refused_and_it_is_the_first_to_go),
         ("only_its_own_build_folder_is_there", only_its_own_build_folder_is_there),
@@ -305,6 +306,26 @@ fn a_fork_bomb_is_refused_and_leaves_nothing() {
     assert_ne!(ended, Ended::Code(0));
     assert!(text.contains("fork"), "{text}");
     assert!(!runs("777.5"));
+}
+
+fn one_that_forks_takes_nothing_from_another() {
+    // Not bash, which would try again and again.
+    let dash = |script| Confined::new("/", "prlimit", ["--nproc=50", "dash", "-c", script]).user(Some(&nobody()));
+    let many = dash("i=0; while [ $i -lt 40 ]; do sleep 777.6 & i=$((i+1)); done; echo all; wait").spawn().unwrap();
+    let few =
+        "i=0; while [ $i -lt 20 ]; do sleep 0 & i=$((i+1)); done; wait; ls -ld /etc/passwd /proc/self/ | cut -d' ' -f3";
+    let mut said = None;
+    let followed = many.follow(
+        None,
+        |error| error,
+        |_, bytes| {
+            assert_eq!(String::from_utf8_lossy(bytes), "all\n");
+            said = Some(told(&dash(few)));
+            Err(std::io::ErrorKind::Other.into())
+        },
+    );
+    assert!(followed.is_err());
+    assert_eq!(said, Some((Ended::Code(0), "root\nnobody\n".to_owned())));
 }
 
 fn no_file_grows_without_end_and_no_core_is_left() {

@@ -6,8 +6,9 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -17,7 +18,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use super::running::GRACE;
 use super::spec::{Spec, in_memory};
-use super::{INIT, OURSELVES, left, limits, view};
+use super::{INIT, OURSELVES, left, limits, users, view};
 
 /// The code that a confined process ends with when it could not even start the command.
 const COULD_NOT_START: i32 = 125;
@@ -38,19 +39,15 @@ fn confine() -> io::Result<ExitStatus> {
     rustix::thread::set_no_new_privs(true)?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     limits::set(spec.user.is_some())?;
-    let mut command = if spec.isolated {
+    let child = if spec.isolated {
         let mut namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
         namespaces.set(UnshareFlags::NEWNET, !spec.network);
         crate::sys::unshare(namespaces)?;
-        view::enter(&spec)?;
-        let mut command = Command::new(OURSELVES);
-        command.arg(INIT).stdin(in_memory(|file| spec.send(&input, file))?);
-        command
+        start_init(&spec, &input)?
     } else {
         drop_capabilities()?;
-        command(&spec, &input)?
+        command(&spec, &input)?.spawn()?
     };
-    let child = command.spawn()?;
     let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
     let stdin = io::stdin();
     loop {
@@ -64,6 +61,22 @@ fn confine() -> io::Result<ExitStatus> {
     }
     ask_to_end(&ended);
     end_children(Pid::from_child(&child), spec.tells_left && !spec.isolated)
+}
+
+/// Starts the first process of the pid namespace, in sight of what `spec` says.
+fn start_init(spec: &Spec, input: &[u8]) -> io::Result<Child> {
+    let proc = if spec.own_users { Some(users::hold_proc()?) } else { None };
+    view::enter(spec)?;
+    let (mut line, its_end) = UnixStream::pair()?;
+    // The command, and with it our hold on its end of the line, is gone once it is started.
+    let child = Command::new(OURSELVES).arg(INIT).stdin(OwnedFd::from(its_end)).spawn()?;
+    let heard = spec.send(input, &mut line).and_then(|()| match &proc {
+        Some(proc) => users::let_in(child.id(), proc, &mut line),
+        None => Ok(()),
+    });
+    // One that could not even listen says why on its output.
+    heard.or_else(|e| if e.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(e) })?;
+    Ok(child)
 }
 
 /// Gives what still runs a moment to end by itself: make takes away what is half written and gives its tokens back. All of
@@ -116,10 +129,16 @@ fn children() -> Vec<Pid> {
 }
 
 fn begin() -> io::Result<ExitStatus> {
-    let (spec, input) = Spec::receive(&mut io::stdin().lock())?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let mut line = io::stdin().lock();
+    let (spec, input) = Spec::receive(&mut line)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     rustix::mount::mount("proc", "/proc", "proc", flags, None)?;
+    if spec.own_users {
+        users::enter(&mut line)?;
+        // Another namespace's root is another user, which clears it: prctl(2).
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    }
     drop_capabilities()?;
     let child = command(&spec, &input)?.spawn()?;
     let ended = reap_until(Pid::from_child(&child))?;

@@ -10,7 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Files may grow to this, in bytes; what a driver's build writes is far smaller.
 const LARGEST_FILE: u64 = 8 << 30;
-/// Processes of the build user, on the whole machine: what many makes need at least, and what each CPU adds.
+/// Processes of one command, or where it has no user namespace of its own, of the build user: what a make with many jobs
+/// needs at least, and what each CPU adds.
 const PROCESSES: (u64, u64) = (512, 64);
 /// Memory of one process, in bytes, on machines where three quarters of all would be less.
 const LEAST_MEMORY: u64 = 1 << 30;

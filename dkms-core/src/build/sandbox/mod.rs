@@ -14,6 +14,7 @@ mod left;
 mod limits;
 mod running;
 mod spec;
+mod users;
 mod view;
 
 use std::ffi::{OsStr, OsString};
@@ -38,6 +39,15 @@ pub enum Strength {
     Namespaces,
     /// Only another user, or not even that.
     UserOnly,
+}
+
+/// Which namespaces a machine allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Namespaces {
+    /// All of them.
+    WithUsers,
+    /// All but one for users ([`users`]).
+    WithoutUsers,
 }
 
 /// A command to confine.
@@ -82,37 +92,58 @@ fn can_launch() -> bool {
 /// How well commands are kept apart here. Found out once, by trying.
 #[must_use]
 pub fn strength() -> Strength {
-    if why_not().is_some() { Strength::UserOnly } else { Strength::Namespaces }
+    if found().is_ok() { Strength::Namespaces } else { Strength::UserOnly }
 }
 
 /// Why commands have no namespaces of their own here; none when they have.
 #[must_use]
 pub fn why_not() -> Option<&'static str> {
-    static FOUND: OnceLock<Option<String>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
+    found().as_ref().err().map(String::as_str)
+}
+
+/// What this machine allows, or why it allows nothing. Found out once, by trying.
+fn found() -> &'static Result<Namespaces, String> {
+    static FOUND: OnceLock<Result<Namespaces, String>> = OnceLock::new();
+    FOUND.get_or_init(|| {
         if !can_launch() {
-            return Some("this program cannot start itself, for want of /proc".to_owned());
+            return Err("this program cannot start itself, for want of /proc".to_owned());
         }
-        let mut said = Vec::new();
-        let probe = Confined::new("/", "true", [""; 0]).start(Strength::Namespaces, false).and_then(|running| {
-            running.follow(
-                None,
-                |e| e,
-                |_, bytes| {
-                    said.extend_from_slice(bytes);
-                    Ok(())
-                },
-            )
-        });
-        let why = match probe {
-            Ok(Ended::Code(0)) => return None,
-            Ok(_) => String::from_utf8_lossy(&said).trim().to_owned(),
-            Err(error) => error.to_string(),
+        let why_not_users = match probe(Namespaces::WithUsers) {
+            Ok(()) => return Ok(Namespaces::WithUsers),
+            Err(why) => why,
         };
-        tracing::warn!("driver code runs without namespaces of its own here: {why}");
-        Some(why)
+        match probe(Namespaces::WithoutUsers) {
+            Ok(()) => {
+                tracing::info!("driver code has no user namespace of its own here, so builds share one count of processes: {why_not_users}");
+                Ok(Namespaces::WithoutUsers)
+            }
+            Err(why) => {
+                tracing::warn!("driver code runs without namespaces of its own here: {why}");
+                Err(why)
+            }
+        }
+    })
+}
+
+/// Runs a command that does nothing, and gives what it says if it fails.
+fn probe(namespaces: Namespaces) -> Result<(), String> {
+    let mut said = Vec::new();
+    let nothing = Confined::new("/", "true", [""; 0]);
+    let ended = nothing.start(Some(namespaces), false).and_then(|running| {
+        running.follow(
+            None,
+            |e| e,
+            |_, bytes| {
+                said.extend_from_slice(bytes);
+                Ok(())
+            },
+        )
     });
-    found.as_deref()
+    match ended {
+        Ok(Ended::Code(0)) => Ok(()),
+        Ok(_) => Err(String::from_utf8_lossy(&said).trim().to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What is missing of the sandbox that driver code is to run in, in a sentence; none where it is whole.
@@ -241,7 +272,7 @@ impl Confined {
     /// # Errors
     /// When the program cannot be started.
     pub fn spawn(&self) -> io::Result<Running> {
-        self.start(strength(), false)
+        self.start(self.allowed(), false)
     }
 
     /// As [`Confined::spawn`], with its two outputs apart.
@@ -249,17 +280,24 @@ impl Confined {
     /// # Errors
     /// When the program cannot be started.
     pub fn spawn_apart(&self) -> io::Result<Running> {
-        self.start(strength(), true)
+        self.start(self.allowed(), true)
     }
 
-    fn start(&self, strength: Strength, apart: bool) -> io::Result<Running> {
+    /// The namespaces that it gets. A build as root goes without a user namespace: it would be root over nobody's files.
+    fn allowed(&self) -> Option<Namespaces> {
+        let found = *found().as_ref().ok()?;
+        Some(if self.spec.user.is_some() { found } else { Namespaces::WithoutUsers })
+    }
+
+    fn start(&self, namespaces: Option<Namespaces>, apart: bool) -> io::Result<Running> {
         let launches = can_launch();
         let mut command = if launches { launcher() } else { self.plain()? };
         let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
         command.env_clear().env("PATH", path).envs(self.env.iter().map(|(n, v)| (n, v)));
         crate::sys::start_with(&mut command, self.inherited.clone(), self.priority);
         let outputs = connect(&mut command, apart)?;
-        let spec = Spec { isolated: strength == Strength::Namespaces, ..self.spec.clone() };
+        let own_users = namespaces == Some(Namespaces::WithUsers);
+        let spec = Spec { isolated: namespaces.is_some(), own_users, ..self.spec.clone() };
         Running::start(&mut command, outputs, launches.then_some((&spec, self.input.as_slice())))
     }
 

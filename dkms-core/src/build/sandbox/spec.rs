@@ -20,6 +20,8 @@ pub(super) struct Spec {
     pub(super) user: Option<User>,
     /// Whether in namespaces of its own.
     pub(super) isolated: bool,
+    /// Whether in a user namespace of its own as well.
+    pub(super) own_users: bool,
     /// Whether it may use the network.
     pub(super) network: bool,
     /// Whether to say on its standard error what it left behind.
