@@ -11,6 +11,7 @@ pub mod autoinstall;
 mod cached;
 mod dependents;
 mod finish;
+mod holding;
 mod install;
 mod kernel_hooks;
 mod keys;

@@ -113,7 +113,7 @@ impl Engine {
                     for (lost, cause) in turns.failed(place) {
                         let (Some(step), Some(cause)) = (steps.get(lost), steps.get(cause)) else { continue };
                         let why = format!("it needs {}, which failed", cause.package.name);
-                        let outcome = Outcome::Failed(Failed { code: DEPENDS, why, log: None });
+                        let outcome = Outcome::Failed(Failed { code: DEPENDS, why, log: None, refused: None });
                         report::tell(&step.package, kernel, &outcome, sink);
                         set(&mut outcomes, lost, outcome);
                     }
@@ -306,7 +306,7 @@ fn at_once(step: &Step) -> Option<Outcome> {
         Task::Install { .. } => return None,
         Task::Already => Outcome::Already,
         Task::Skip { why } => Outcome::Skipped { why: why.clone() },
-        Task::Fail { code, why } => Outcome::Failed(Failed { code: *code, why: why.clone(), log: None }),
+        Task::Fail { code, why } => Outcome::Failed(Failed { code: *code, why: why.clone(), log: None, refused: None }),
         Task::Defer { why } => Outcome::Deferred { why: why.clone() },
         Task::Broken { path } => Outcome::Broken { path: path.clone() },
     })

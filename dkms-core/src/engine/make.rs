@@ -59,8 +59,8 @@ impl Engine {
         Ok(())
     }
 
-    /// What was taken away by hand after this was asked for, perhaps while it waited for a lock, stays away. The holder of
-    /// a hold writes it before it takes any lock, so that asking under the lock tells.
+    /// What was taken away by hand after this was asked for, perhaps while it waited for a lock, stays away. Who takes it
+    /// away writes the hold under the lock, so that asking under the lock tells.
     pub(super) fn not_held(&self, package: &PackageId, kernel: Option<&KernelId>, order: &Order) -> Result<()> {
         let whole_or_here = |h: &tree::Hold| h.kernel.is_none() || h.kernel.as_ref() == kernel;
         if !order.by_hand && tree::Holds::read(&self.layout)?.iter().any(|h| h.package == *package && whole_or_here(h))

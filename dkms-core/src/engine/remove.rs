@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use super::autoinstall::Failed;
+use super::holding::Holding;
 use super::weak::Weak;
-use super::{Done, Engine, Order, now_in_seconds, remove_if_there, waiting};
+use super::{Done, Engine, Order, remove_if_there, waiting};
 use crate::error::{Error, Result};
 use crate::event::{Phase, Sink};
 use crate::host::kernels::{self, Presence};
@@ -40,13 +41,12 @@ impl Engine {
         sink: &mut dyn Sink,
     ) -> Result<Done> {
         self.source(package)?;
-        // Held first: the daemon must not put back what is half taken away.
-        if order.by_hand {
-            tree::holds::hold(&self.layout, package, Some(kernel), order.uid, now_in_seconds())?;
-        }
         sink.phase(Phase::Installing);
         let _lock = tree::lock_install(&self.layout, &kernel.release, &mut waiting(sink, "this kernel's folder"))?;
-        self.withdraw(package, kernel, sink)
+        let holding = Holding::begin(self, package, Some(kernel), order);
+        let done = self.withdraw(package, kernel, sink);
+        holding.end(matches!(done, Ok(Done::Placed)), sink);
+        done
     }
 
     /// The caller holds the kernel's lock.
@@ -114,20 +114,22 @@ impl Engine {
         removed: &mut Removed,
         sink: &mut dyn Sink,
     ) -> Result<()> {
-        // Held first: the daemon must not put back what is half taken away.
-        if order.by_hand {
-            tree::holds::hold(&self.layout, package, Some(kernel), order.uid, now_in_seconds())?;
-        }
         sink.phase(Phase::Installing);
         let _locks = self.lock_build_and_install(package, kernel, sink)?;
+        let holding = Holding::begin(self, package, Some(kernel), order);
+        let placed = self.withdraw(package, kernel, sink).map(|done| done == Done::Placed);
+        let withdrawn = matches!(placed, Ok(true));
         // Before anything else can fail: its depmod is due.
-        if self.withdraw(package, kernel, sink)? == Done::Placed && !removed.placed.contains(kernel) {
+        if withdrawn && !removed.placed.contains(kernel) {
             removed.placed.push(kernel.clone());
         }
-        if self.drop_built(package, kernel)? && !removed.unbuilt.contains(kernel) {
+        let unbuilt = placed.and_then(|_| self.drop_built(package, kernel));
+        let dropped = matches!(unbuilt, Ok(true));
+        if dropped && !removed.unbuilt.contains(kernel) {
             removed.unbuilt.push(kernel.clone());
         }
-        Ok(())
+        holding.end(withdrawn || dropped, sink);
+        unbuilt.map(drop)
     }
 
     /// Says whether there was something. The caller holds the locks of the build and of the kernel.
@@ -157,11 +159,6 @@ impl Engine {
         let Some(found) = tree::package(&self.layout, package)? else {
             return Err(Error::NotAdded { package: package.clone() });
         };
-        if order.by_hand {
-            tree::holds::hold(&self.layout, package, None, order.uid, now_in_seconds())?;
-        }
-        // That one is of every kernel, and would be hidden by others.
-        let order = Order { by_hand: false, ..order.clone() };
         let (mut removed, mut ended) = (Removed::default(), Ok(()));
         let mut note = |result: Result<()>, sink: &mut dyn Sink| match result {
             Err(error) if ended.is_ok() => ended = Err(error),
@@ -170,12 +167,12 @@ impl Engine {
         };
         let mut all_off = true;
         for entry in found.entries {
-            let off = self.take_off(package, &entry.kernel, &order, &mut removed, sink);
+            let off = self.take_off(package, &entry.kernel, order, &mut removed, sink);
             all_off &= off.is_ok();
             note(off, sink);
         }
         if all_off {
-            let forgotten = self.forget(package, &order, &mut removed, sink);
+            let forgotten = self.forget(package, order, &mut removed, sink);
             note(forgotten, sink);
         }
         let settled = self.settle_kernels(&removed.placed, package, order.depmod, sink);
@@ -191,8 +188,11 @@ impl Engine {
             let locks = self.lock_all(&[Wanted::package(&package.name), Wanted::entry(package)], sink)?;
             let left = tree::package(&self.layout, package)?.map(|found| found.entries).unwrap_or_default();
             if left.is_empty() {
-                tree::failures::clear_package(&self.layout, package)?;
-                return tree::forget(&self.layout, package);
+                let holding = Holding::begin(self, package, None, order);
+                let forgotten = tree::failures::clear_package(&self.layout, package)
+                    .and_then(|()| tree::forget(&self.layout, package));
+                holding.end(forgotten.is_ok(), sink);
+                return forgotten;
             }
             drop(locks);
             for entry in left {
@@ -256,10 +256,7 @@ impl Engine {
         if tree::package(&self.layout, package)?.is_some_and(|found| !found.entries.is_empty()) {
             return Ok(false);
         }
-        if order.by_hand {
-            tree::holds::hold(&self.layout, package, None, order.uid, now_in_seconds())?;
-        }
-        self.forget(package, &Order { by_hand: false, ..order.clone() }, removed, sink)?;
+        self.forget(package, order, removed, sink)?;
         Ok(true)
     }
 

@@ -51,15 +51,19 @@ impl Holds {
 }
 
 /// Holds a package off a kernel, or off all; `at` is in seconds since 1970. What was held stays held, by whoever was first.
+/// Says whether it was not held before.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn hold(layout: &Layout, package: &PackageId, kernel: Option<&KernelId>, by_uid: u32, at: u64) -> Result<()> {
+pub fn hold(layout: &Layout, package: &PackageId, kernel: Option<&KernelId>, by_uid: u32, at: u64) -> Result<bool> {
+    let mut new = false;
     change(layout, |holds| {
-        if !holds.iter().any(|h| h.package == *package && h.kernel.as_ref() == kernel) {
+        new = !holds.iter().any(|h| h.package == *package && h.kernel.as_ref() == kernel);
+        if new {
             holds.push(Hold { package: package.clone(), kernel: kernel.cloned(), by_uid, at });
         }
-    })
+    })?;
+    Ok(new)
 }
 
 /// Ends the hold on a package for a kernel, and with it one on the whole package: who installs it on one kernel by hand

@@ -30,18 +30,14 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let hint = match &error {
-            Error::Io { source, .. } => hint(source.kind(), rustix::process::geteuid().is_root()),
-            _ => None,
-        };
-        let mut failed = Failed::from(&error);
-        failed.why.extend(hint.map(|hint| format!("; {hint}")));
-        failed.into()
+        Failed::from(&error).into()
     }
 }
 
 impl From<Failed> for Failure {
-    fn from(Failed { code, why, log }: Failed) -> Self {
+    fn from(Failed { code, mut why, log, refused }: Failed) -> Self {
+        let hint = refused.and_then(|kind| hint(kind, rustix::process::geteuid().is_root()));
+        why.extend(hint.map(|hint| format!("; {hint}")));
         let excerpt = log.as_deref().and_then(first_error::in_file).map(FirstError::explained).unwrap_or_default();
         let log = log.map(|log| format!("\nThe whole log: {}", log.display())).unwrap_or_default();
         Self { excerpt, ..Self::new(u8::try_from(code).unwrap_or(1), why + &log) }
@@ -52,7 +48,7 @@ impl From<Failed> for Failure {
 fn hint(kind: ErrorKind, is_root: bool) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::PermissionDenied if !is_root => {
-            "this needs a tree that you may change: try sudo, or name one of your own with --dkmstree"
+            "try sudo; without it, a tree of your own (--dkmstree) and a source that you may read are needed"
         }
         ErrorKind::ReadOnlyFilesystem => "mount it writable, and try again",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room there, and try again",
@@ -91,5 +87,15 @@ mod tests {
         let said = hint(kind, root);
         assert_eq!(said.is_some(), word.is_some());
         assert!(said.unwrap_or_default().contains(word.unwrap_or_default()), "{said:?}");
+    }
+
+    /// Whether the engine gives up at once or goes on with other kernels.
+    #[test]
+    fn what_to_do_is_said_of_one_of_several_too() {
+        let full = std::io::Error::from(ErrorKind::StorageFull);
+        let error = Error::Io { action: "write", path: "/var/lib/dkms/x".into(), source: full };
+        let one_of_several = Failure::from(Failed::from(&error));
+        assert!(one_of_several.message.ends_with("; make room there, and try again"), "{one_of_several:?}");
+        assert_eq!(Failure::from(error), one_of_several);
     }
 }

@@ -1,5 +1,6 @@
 //! What became of each package.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::error::Error;
@@ -64,11 +65,15 @@ pub struct Failed {
     pub why: String,
     /// The file that shows more, when there is one.
     pub log: Option<PathBuf>,
+    /// How the system refused, where it did.
+    pub refused: Option<ErrorKind>,
 }
 
 impl From<&Error> for Failed {
     fn from(error: &Error) -> Self {
-        Self { code: error.exit_code(), why: error.to_string(), log: error.log().map(ToOwned::to_owned) }
+        let refused = if let Error::Io { source, .. } = error { Some(source.kind()) } else { None };
+        let log = error.log().map(ToOwned::to_owned);
+        Self { code: error.exit_code(), why: error.to_string(), log, refused }
     }
 }
 

@@ -135,10 +135,43 @@ fn what_is_not_there_cannot_be_taken_away() {
     }
     assert_eq!(held(&machine), []);
     engine.add(&package, &daemons(), &mut quiet()).unwrap();
-    let done = engine.uninstall(&package, &machine.kernel, &daemons(), &mut quiet()).unwrap();
+    let done = engine.uninstall(&package, &machine.kernel, &by_hand(), &mut quiet()).unwrap();
     assert!(matches!(done, Done::Unchanged(_)));
-    let done = engine.unbuild(&package, &machine.kernel, &daemons(), &mut quiet()).unwrap();
+    let done = engine.unbuild(&package, &machine.kernel, &by_hand(), &mut quiet()).unwrap();
     assert!(matches!(done, Done::Unchanged(_)));
+    assert_eq!(held(&machine), [], "what was not there is not kept away");
+}
+
+/// Else every kernel to come would be without a driver that its owner did not get rid of.
+#[rstest]
+#[case::uninstall(|engine: &Engine, package: &PackageId, kernel: &KernelId| engine.uninstall(package, kernel, &by_hand(), &mut quiet()).map(drop))]
+#[case::unbuild(|engine: &Engine, package: &PackageId, kernel: &KernelId| engine.unbuild(package, kernel, &by_hand(), &mut quiet()).map(drop))]
+#[case::remove(|engine: &Engine, package: &PackageId, _: &KernelId| engine.remove(package, &by_hand(), &mut quiet()).map(drop))]
+fn what_could_not_be_taken_away_is_not_held(#[case] take_away: fn(&Engine, &PackageId, &KernelId) -> Result<()>) {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "");
+    machine.install(&package).unwrap();
+    // Full of something else, the mark that depmod is due cannot be made.
+    let due = machine.layout().depmod_due(&machine.kernel.release);
+    fs::create_dir_all(due.join("in the way")).unwrap();
+    assert!(take_away(&machine.engine(), &package, &machine.kernel).is_err());
+    assert_eq!((held(&machine), machine.installed_file().exists()), (vec![], true));
+    fs::remove_dir_all(due).unwrap();
+    take_away(&machine.engine(), &package, &machine.kernel).unwrap();
+    assert_eq!((held(&machine).len(), machine.installed_file().exists()), (1, false));
+}
+
+/// A hold that cannot be written, as on a full disk, keeps nothing on the machine.
+#[test]
+fn what_is_taken_away_goes_though_it_cannot_be_held() {
+    let machine = Machine::new();
+    let package = machine.source("a/1", "");
+    machine.install(&package).unwrap();
+    fs::create_dir_all(machine.layout().holds().join("in the way")).unwrap();
+    let mut events = quiet();
+    machine.engine().remove(&package, &by_hand(), &mut events).unwrap();
+    assert!(!machine.installed_file().exists() && !machine.layout().package_dir(&package.name).exists());
+    assert!(text(&events).contains("a/1 may be put back by itself: "), "{events:?}");
 }
 
 #[test]
