@@ -318,6 +318,8 @@ fn outcome(result: Result<Option<Done>>) -> Outcome {
         Ok(Some(Done::Unchanged(_))) => Outcome::Already,
         Ok(Some(Done::Changed | Done::Placed)) => Outcome::Installed,
         Err(Error::Excluded { reason, .. }) => Outcome::Skipped { why: reason },
+        // The kernel's own is as good, or better.
+        Err(Error::AllRefused { reasons, .. }) => Outcome::Skipped { why: reasons.join("; ") },
         // Taken away by hand while this ran.
         Err(error @ Error::Held { .. }) => Outcome::Skipped { why: error.to_string() },
         Err(error) if error.exit_code() == EXCLUDED => Outcome::Skipped { why: error.to_string() },

@@ -45,8 +45,9 @@ impl Engine {
     ) -> Result<Done> {
         let recipe = self.recipe(package, kernel)?;
         let checks = self.checks(package, order)?;
-        // Before the build, which would be for nothing.
+        // Before the build, which would be for nothing. What is not for this kernel at all is said first.
         if checks.obsolescence
+            && recipe.exclusion.is_none()
             && let Some(reason) = recipe.obsolete_reason(&kernel.release)
             && !self.stands(package, kernel, None)?
         {
@@ -202,8 +203,14 @@ impl Engine {
         for (module, reason) in placed.refused {
             sink.warn(format!("{module} is not installed: {reason}"));
         }
-        for original in placed.displaced {
-            sink.note(format!("the kernel's own {} is kept, and comes back on uninstall", original.display()));
+        for (original, other) in placed.displaced {
+            let shown = original.display();
+            sink.note(match other {
+                Some(other) => {
+                    format!("{other}'s {shown} is kept, and comes back on uninstall while {other} is installed")
+                }
+                None => format!("the kernel's own {shown} is kept, and comes back on uninstall"),
+            });
         }
         if !recipe.no_weak_modules {
             let files: Vec<_> = placed.files.into_iter().map(|file| file.path).collect();

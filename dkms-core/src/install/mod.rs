@@ -15,6 +15,7 @@
 //! * `plan`: pure reading: which files change, and what they were before.
 //! * `intent`: that plan on disk.
 //! * `originals`: kernel modules that an install displaces.
+//! * `owner`: whose a module file is, when several packages bring one of that name.
 
 pub mod depmod;
 mod differ;
@@ -23,6 +24,7 @@ mod find;
 pub mod forced;
 mod intent;
 mod originals;
+mod owner;
 mod place;
 mod plan;
 mod undo;
@@ -79,8 +81,8 @@ pub struct Placed {
     pub files: Vec<InstalledFile>,
     /// Modules that were not installed, each with its reason.
     pub refused: Vec<(ModuleName, String)>,
-    /// Kernel modules that were moved away, as seen from inside the root.
-    pub displaced: Vec<PathBuf>,
+    /// Modules that were moved away, as seen from inside the root; another package's with its name.
+    pub displaced: Vec<(PathBuf, Option<PackageId>)>,
 }
 
 /// What an uninstall did. Paths are as seen from inside the root.

@@ -1,11 +1,13 @@
 //! The first half of an install: everything up to depmod.
 
+use std::path::Path;
+
 use crate::error::Result;
 use crate::event::Sink;
 use crate::install::intent::{Content, Intent, Source, Stage};
 use crate::install::plan::{Plan, plan};
 use crate::install::{Placed, Target, due, undo};
-use crate::tree::files;
+use crate::tree::{InstallRecord, files};
 
 /// Puts a package's built modules in place of what was there, and makes the `kernel-…` link. Runs no depmod.
 ///
@@ -25,7 +27,10 @@ pub fn place(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Placed> {
         }
         return Err(e);
     }
-    Ok(Placed { displaced: intent.displaced, files: intent.record.files, refused })
+    let InstallRecord { files, displaced: others, .. } = intent.record;
+    let owner = |origin: &Path| others.iter().find(|other| other.origin == origin).map(|other| other.package.clone());
+    let displaced = intent.displaced.into_iter().map(|origin| (origin.clone(), owner(&origin))).collect();
+    Ok(Placed { displaced, files, refused })
 }
 
 /// The order is what makes it safe: the mark that depmod is due, the plan, then copies of all that will change, then the

@@ -11,10 +11,10 @@ use crate::error::{Error, IoContext, Result};
 use crate::event::Sink;
 use crate::install::find::{self, KernelModules};
 use crate::install::intent::{Change, Content, Intent, Previous, Source};
-use crate::install::{Target, originals, version_check};
+use crate::install::{Target, originals, owner, version_check};
 use crate::layout::Layout;
 use crate::model::{EntryState, KernelId, ModuleName, PackageId};
-use crate::tree::{InstallRecord, InstalledFile, Manifest, files, link_target};
+use crate::tree::{Displaced, InstallRecord, InstalledFile, Manifest, files, link_target};
 
 /// What was found out.
 pub(crate) struct Plan {
@@ -30,7 +30,8 @@ pub(crate) fn plan(target: &Target<'_>, sink: &mut dyn Sink) -> Result<Plan> {
         return Err(Error::NoKernel { kernel: kernel.release.clone(), path: kernel_folder });
     }
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let record = InstallRecord { at, by_uid: target.by_uid, reason: target.reason.to_owned(), files: Vec::new() };
+    let (by_uid, reason) = (target.by_uid, target.reason.to_owned());
+    let record = InstallRecord { at, by_uid, reason, files: Vec::new(), displaced: Vec::new() };
     let mut planner = Planner {
         target,
         modules: KernelModules::below(&kernel_folder)?,
@@ -79,6 +80,9 @@ impl Planner<'_> {
             let previous = PackageId { name: package.name.clone(), version };
             let record = Manifest::read(layout, &previous, kernel)?.and_then(|manifest| manifest.installed);
             self.owned = owned(layout, &previous, kernel, record.as_ref(), &self.modules)?;
+            // What was moved away for it is kept on.
+            let displaced = record.as_ref().map(|record| record.displaced.clone());
+            self.intent.record.displaced = displaced.unwrap_or_default();
             self.intent.previous = Some(Previous { package: previous, record });
         }
         self.intent.link_before = Some(target);
@@ -140,7 +144,14 @@ impl Planner<'_> {
         let theirs: Vec<_> = self.modules.of(name).iter().filter(|path| !ours(path)).collect();
         match theirs.as_slice() {
             [] => Ok(None),
-            [one] => version_check::refusal(built, one, &self.target.layout.inside(one)),
+            [one] => {
+                let shown = self.target.layout.inside(one).display().to_string();
+                let whose = match self.other_owner(one)? {
+                    Some(other) => format!("{other}'s {shown}"),
+                    None => format!("the kernel's own {shown}"),
+                };
+                version_check::refusal(built, one, &whose)
+            }
             several => {
                 let list = several.iter().map(|p| self.target.layout.inside(p).display().to_string());
                 let list = list.collect::<Vec<_>>().join(", ");
@@ -159,6 +170,11 @@ impl Planner<'_> {
             }
         }
         Ok(self.modules.of(name).first().cloned())
+    }
+
+    fn other_owner(&self, path: &Path) -> Result<Option<PackageId>> {
+        let Target { layout, package, kernel, .. } = *self.target;
+        owner::other_owner(layout, package, kernel, path)
     }
 
     /// Whether our own record says what is installed so far.
@@ -191,6 +207,7 @@ impl Planner<'_> {
     /// Plans to move a kernel's module into the tree, in place of what is kept there of the same module.
     fn displace(&mut self, name: &ModuleName, original: &Path) -> Result<()> {
         let Target { layout, package, kernel, .. } = *self.target;
+        let other = self.other_owner(original)?;
         let change = self.change(original)?;
         let before = self.intent.changes.get(change).and_then(|change| change.before.clone());
         // A link into the tree is what an earlier install left, not a module of the kernel's.
@@ -202,6 +219,11 @@ impl Planner<'_> {
             self.change(&originals::origin_of(&other))?;
         }
         let origin = layout.inside(original);
+        let others = &mut self.intent.record.displaced;
+        others.retain(|other| other.origin != origin);
+        if let Some(package) = other {
+            others.push(Displaced { origin: origin.clone(), package });
+        }
         let mut line = origin.as_os_str().as_bytes().to_owned();
         line.push(b'\n');
         let digest = files::sha256_bytes(&line);

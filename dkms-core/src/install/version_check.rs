@@ -7,11 +7,12 @@ use crate::artifact::{ModInfo, modinfo};
 use crate::conf::version;
 use crate::error::Result;
 
-/// Why `ours` should not be installed where the kernel has `theirs`, as a part of a sentence; none when it should.
+/// Why `ours` should not be installed where the kernel has `theirs`, as a part of a sentence; none when it should. `whose`:
+/// what that one is called in it.
 ///
 /// # Errors
 /// When ours cannot be read. A kernel module that cannot be read refuses nothing, which is logged.
-pub fn refusal(ours: &Path, theirs: &Path, shown_as: &Path) -> Result<Option<String>> {
+pub fn refusal(ours: &Path, theirs: &Path, whose: &str) -> Result<Option<String>> {
     let our_info = ModInfo::read(ours)?;
     let their_info = match ModInfo::read(theirs) {
         Ok(info) => info,
@@ -24,12 +25,11 @@ pub fn refusal(ours: &Path, theirs: &Path, shown_as: &Path) -> Result<Option<Str
     let verdict = judge(&our_info, &their_info, same_bytes)?;
     Ok(verdict.map(|verdict| match verdict {
         Verdict::Newer => format!(
-            "the kernel's own {} has version {}, which is newer than {}",
-            shown_as.display(),
+            "{whose} has version {}, which is newer than {}",
             their_info.version.as_deref().unwrap_or_default(),
             our_info.version.as_deref().unwrap_or("none"),
         ),
-        Verdict::Same => format!("the kernel's own {} is the same already", shown_as.display()),
+        Verdict::Same => format!("{whose} is the same already"),
     }))
 }
 

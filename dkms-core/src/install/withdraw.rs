@@ -9,10 +9,10 @@ use crate::host::process::Owner;
 use crate::install::find::{self, KernelModules};
 use crate::install::intent::Content;
 use crate::install::plan::{folder_below, is_ours, owned};
-use crate::install::{Withdrawn, due, originals, undo};
+use crate::install::{Withdrawn, due, originals, owner, undo};
 use crate::layout::Layout;
 use crate::model::{KernelId, ModuleName, PackageId};
-use crate::tree::{self, InstallRecord, Manifest, files, link_target, lock_manifest};
+use crate::tree::{InstallRecord, Manifest, files, link_target, lock_manifest};
 
 /// Uninstalls a package from a kernel. What was built stays, and so does the work of depmod for the caller.
 ///
@@ -46,7 +46,7 @@ pub fn withdraw(
         let record = manifest.as_ref().and_then(|manifest| manifest.installed.as_ref());
         let way = Way { layout, package, kernel, recipe, modules_folder };
         let ours = way.ours(record, &mut done)?;
-        way.restore(&ours, &mut done)?;
+        way.restore(&ours, record, &mut done)?;
         way.remove(&ours, record, &mut done)?;
         originals::drop_folder(layout, &package.name, kernel)?;
         files::remove(&link)?;
@@ -84,6 +84,11 @@ impl Way<'_> {
             for file in &record.files {
                 let path = self.layout.host(&file.path);
                 if ours.contains(&path) {
+                    // Of the same bytes, it may be another's as well.
+                    if let Some(other) = owner::other_owner(self.layout, self.package, self.kernel, &path)? {
+                        ours.remove(&path);
+                        done.kept.push((file.path.clone(), format!("it is {other}'s by now")));
+                    }
                     continue;
                 }
                 match Content::at(&path)? {
@@ -132,7 +137,7 @@ impl Way<'_> {
         let Content::File { sha256, .. } = found else {
             return Ok(Err("it is a link, and not the file that was installed".to_owned()));
         };
-        if let Some(other) = self.owner(path)? {
+        if let Some(other) = owner::other_owner(self.layout, self.package, self.kernel, path)? {
             return Ok(Err(format!("it is {other}'s by now")));
         }
         let folder = self.layout.displaced_dir(self.package, self.kernel);
@@ -147,20 +152,6 @@ impl Way<'_> {
         })
     }
 
-    /// Another package that has this file installed.
-    fn owner(&self, path: &Path) -> Result<Option<PackageId>> {
-        let modules = KernelModules::below(&self.layout.kernel_folder(&self.kernel.release))?;
-        for other in tree::scan(self.layout)?.into_iter().filter(|other| other.id != *self.package) {
-            for entry in other.entries.iter().filter(|entry| entry.kernel == *self.kernel && entry.installed) {
-                let record = entry.manifest.as_ref().and_then(|manifest| manifest.installed.as_ref());
-                if owned(self.layout, &other.id, self.kernel, record, &modules)?.contains(path) {
-                    return Ok(Some(other.id));
-                }
-            }
-        }
-        Ok(None)
-    }
-
     /// The package's modules with their DEST_MODULE_LOCATION, as far as they are known.
     fn modules(&self) -> Result<Vec<(ModuleName, Option<String>)>> {
         if let Some(recipe) = self.recipe {
@@ -172,8 +163,9 @@ impl Way<'_> {
     }
 
     /// Puts the originals back. One whose place was taken by a newer module, as when the kernel's package was upgraded,
-    /// or whose kernel is gone, is dropped.
-    fn restore(&self, ours: &BTreeSet<PathBuf>, done: &mut Withdrawn) -> Result<()> {
+    /// or whose kernel is gone, is dropped; and so is another package's that is not installed any more.
+    fn restore(&self, ours: &BTreeSet<PathBuf>, record: Option<&InstallRecord>, done: &mut Withdrawn) -> Result<()> {
+        let others = record.map_or(&[][..], |record| &record.displaced);
         let kernel_folder = self.layout.kernel_folder(&self.kernel.release);
         let kernel_is_gone = !["kernel", "modules.builtin"].iter().any(|name| kernel_folder.join(name).exists());
         for kept in originals::kept(self.layout, &self.package.name, self.kernel)? {
@@ -188,7 +180,12 @@ impl Way<'_> {
             };
             let place = self.layout.host(&origin);
             let taken = files::look(&place)?.is_some() && !self.is_ours(ours, &place)?;
-            if !taken && (!kernel_is_gone || place.parent().is_some_and(Path::is_dir)) {
+            let other = others.iter().find(|other| other.origin == origin).map(|other| &other.package);
+            let unwanted = match other {
+                Some(other) => !owner::still_installs(self.layout, other, self.kernel, &origin)?,
+                None => false,
+            };
+            if !taken && !unwanted && (!kernel_is_gone || place.parent().is_some_and(Path::is_dir)) {
                 originals::put_back(&kept.file, &place)?;
                 done.restored.push(origin);
             }

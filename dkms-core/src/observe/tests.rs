@@ -78,7 +78,8 @@ impl Machine {
         let mut manifest = Manifest::new(a(), self.kernel.clone(), record);
         let path = Path::new("/").join(INSTALLED);
         let file = InstalledFile { module: "a".parse().unwrap(), path, sha256: "digest".into() };
-        manifest.installed = Some(InstallRecord { at: 0, by_uid: 0, reason: String::new(), files: vec![file] });
+        manifest.installed =
+            Some(InstallRecord { at: 0, by_uid: 0, reason: String::new(), files: vec![file], displaced: Vec::new() });
         manifest.write(&self.tree.layout).unwrap();
     }
 

@@ -74,6 +74,18 @@ pub struct InstallRecord {
     pub reason: String,
     /// Every file put in place.
     pub files: Vec<InstalledFile>,
+    /// Which of the modules that were moved away for it are another package's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub displaced: Vec<Displaced>,
+}
+
+/// A module of another package that was moved away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Displaced {
+    /// Where it was, as seen from inside the root.
+    pub origin: PathBuf,
+    /// Whose it is.
+    pub package: PackageId,
 }
 
 /// One file put in place.

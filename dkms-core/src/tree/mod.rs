@@ -17,7 +17,7 @@ mod scan;
 pub use failures::Failure;
 pub use holds::{Hold, Holds};
 pub use locks::{Holder, Lock, Wanted, lock_all, lock_install, lock_manifest, lock_package};
-pub use manifest::{BuiltModule, BuiltRecord, InstallRecord, InstalledFile, Manifest};
+pub use manifest::{BuiltModule, BuiltRecord, Displaced, InstallRecord, InstalledFile, Manifest};
 pub(crate) use scan::{NOT_KERNELS, link_target, resolve};
 pub use scan::{SourceState, TreeEntry, TreePackage, WeakLink, package, scan};
 

@@ -126,7 +126,13 @@ BUILT_MODULE_NAME[0]={module}\nDEST_MODULE_LOCATION[0]=/updates/dkms\nAUTOINSTAL
                 let module = module(id).parse().expect("a name");
                 let files = vec![InstalledFile { module, path: path.clone(), sha256: DIGEST.to_owned() }];
                 let mut manifest = Manifest::new(id.clone(), kernel.clone(), built);
-                manifest.installed = Some(InstallRecord { at: 0, by_uid: 0, reason: "its headers came".into(), files });
+                manifest.installed = Some(InstallRecord {
+                    at: 0,
+                    by_uid: 0,
+                    reason: "its headers came".into(),
+                    files,
+                    displaced: Vec::new(),
+                });
                 write(&self.layout.module_dir(id, kernel).join(&file), b"built");
                 write(&self.layout.host(&path), b"built");
                 write(&self.layout.manifest(id, kernel), &serde_json::to_vec_pretty(&manifest).expect("it is JSON"));

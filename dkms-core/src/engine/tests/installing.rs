@@ -294,3 +294,31 @@ fn in_another_root_without_a_shell_no_script_runs() {
     assert!(machine.installed_file().exists() && !mark.exists());
     assert!(text(&events).contains("hook.sh now is not run"), "{events:?}");
 }
+
+/// Two packages that bring a module of one name; both orders of taking them away.
+#[rstest]
+#[case::the_first_goes_first(true)]
+#[case::the_first_outlives_the_other(false)]
+fn a_module_of_another_package_is_not_the_kernels_own(#[case] first_goes_first: bool) {
+    let machine = Machine::new();
+    let (one, two) = (machine.source("one/1", ""), machine.source("two/1", ""));
+    machine.install(&one).unwrap();
+    let refused = machine.install(&two).unwrap_err().to_string();
+    assert!(refused.contains("one/1's /"), "{refused}");
+    let mut events = quiet();
+    let engine = machine.engine();
+    engine.install(&two, &machine.kernel, &forced(), &mut events).unwrap();
+    assert!(text(&events).contains("comes back on uninstall while one/1 is installed"), "{events:?}");
+    let batch = std::slice::from_ref(&two);
+    engine.settle_kernel(&machine.kernel, batch, Depmod::Run, &mut quiet()).unwrap();
+
+    let (first, last) = if first_goes_first { (&one, &two) } else { (&two, &one) };
+    engine.remove(first, &by_hand(), &mut quiet()).unwrap();
+    assert!(machine.installed_file().exists(), "{last} is still installed");
+    let entry = &tree::package(machine.layout(), last).unwrap().unwrap().entries[0];
+    let record = entry.manifest.as_ref().and_then(|manifest| manifest.installed.as_ref()).unwrap();
+    let there = tree::files::sha256_file(&machine.installed_file()).unwrap();
+    assert_eq!(record.files[0].sha256, there);
+    engine.remove(last, &by_hand(), &mut quiet()).unwrap();
+    assert!(!machine.installed_file().exists(), "nobody has it any more");
+}

@@ -12,7 +12,7 @@ fn an_install_displaces_the_kernels_module_and_an_uninstall_brings_it_back() {
     let placed = place(&world.target(&package, &recipe), &mut Vec::new()).unwrap();
     let installed = world.folder().join("updates/dkms/r8169.ko");
     let original = world.folder().join(REALTEK).join("r8169.ko");
-    assert_eq!(placed.displaced, [world.layout.inside(&original)]);
+    assert_eq!(placed.displaced, [(world.layout.inside(&original), None)]);
     assert_eq!(placed.files.len(), 1);
     let pending = || under_way(&world.layout, &package.name, &world.kernel).unwrap();
     assert_eq!(pending().map(|u| (u.package, u.placed.is_some())), Some((package.clone(), true)));
@@ -141,7 +141,7 @@ fn several_of_a_name_are_not_compared() {
     let mut events = Vec::new();
     let target = Target { check_version: true, ..world.target(&package, &recipe) };
     let placed = place(&target, &mut events).unwrap();
-    assert_eq!(placed.displaced, [world.layout.inside(&world.folder().join("extra/8139cp.ko"))]);
+    assert_eq!(placed.displaced, [(world.layout.inside(&world.folder().join("extra/8139cp.ko")), None)]);
     assert!(matches!(events.as_slice(), [Event::Warning { text }] if text.contains("extra")), "{events:?}");
 }
 
