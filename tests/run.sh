@@ -41,7 +41,7 @@ done
 # Command and the Debian package that has it.
 need=(
     shellcheck shellcheck make make gcc gcc patch patch depmod kmod strip binutils xz xz-utils zstd zstd
-    bzip2 bzip2 llvm-strip llvm openssl openssl dbus-daemon dbus-daemon bc bc zsh zsh fish fish mandoc mandoc groff groff
+    bzip2 bzip2 llvm-strip llvm openssl openssl dbus-daemon dbus-daemon bc bc zsh zsh fish fish mandoc mandoc groff groff script bsdutils
 )
 ((${#scenarios[@]})) && need+=(systemd-nspawn systemd-container mmdebstrap mmdebstrap pgrep procps)
 missing=()

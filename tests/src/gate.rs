@@ -39,6 +39,11 @@ impl<'m> Gate<'m> {
         self.machine.sh(&format!("timeout 60 sh -c 'echo > {}/go'", self.folder));
     }
 
+    /// Lets the one that waits go on, and all who come later.
+    pub fn open(self) {
+        self.machine.sh(&format!("cd {} && rm started && timeout 60 sh -c 'echo > go' && rm go", self.folder));
+    }
+
     /// Takes the gate away: who comes later goes straight on; those who wait keep waiting.
     pub fn take_away(self) {
         self.machine.sh(&format!("rm {0}/started {0}/go", self.folder));

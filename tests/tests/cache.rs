@@ -60,7 +60,6 @@ fn a_kernel_that_comes_back_takes_no_compiler() {
 fn modules_are_the_same_however_they_were_built() {
     const PACKAGES: [&str; 5] = ["hello-dkmsd/1.0", "deps-below/1.0", "deps-above/1.0", "slow-a/1.0", "r8169/2.2LK"];
     let machine = Machine::with_dkmsd("same");
-    machine.sh("systemctl stop dkmsd");
     let kernel = machine.offered_kernels("6.1", "amd64").remove(0);
     machine.apt_install(&[&format!("linux-headers-{kernel}")]);
     for fixture in ["hello-dkmsd-1.0", "deps-below-1.0", "deps-above-1.0", "r8169-2.2LK"] {
@@ -84,11 +83,25 @@ fn modules_are_the_same_however_they_were_built() {
         }
     };
 
+    let names = PACKAGES.map(|package| package.split('/').next().expect("a name comes first"));
+    machine.wait_installed(&kernel, &names, LIMIT);
+    let by_daemon = digests();
+    assert_eq!(by_daemon.lines().count(), PACKAGES.len(), "{by_daemon}");
+    let jobs = machine.history(0);
+    for name in names {
+        let installs = jobs.iter().filter(|job| job.package == name && job.operation == "install");
+        let installs: Vec<_> = installs.map(|job| (job.result.as_str(), job.from_cache)).collect();
+        assert_eq!(installs, [("done", false)], "{name}: {jobs:#?}");
+    }
+    machine.sh("systemctl stop dkmsd");
+
+    forget(true);
     for package in PACKAGES {
-        machine.sh(&format!("dkms install {package} -k {kernel} -j 1"));
+        let said = machine.sh(&format!("dkms install {package} -k {kernel} -j 1"));
+        assert!(!said.contains(TAKEN), "{said}");
     }
     let alone = digests();
-    assert_eq!(alone.lines().count(), PACKAGES.len(), "{alone}");
+    assert_eq!(alone, by_daemon, "alone, by `dkms`");
 
     forget(true);
     machine.sh(&format!("dkms install deps-below/1.0 -k {kernel}"));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dkmsd_tests::Machine;
+use dkmsd_tests::{Case, Kit, Machine};
 
 const LIMIT: Duration = Duration::from_secs(300);
 const POSTINST: &str = "/usr/lib/dkms/common.postinst";
@@ -82,6 +82,40 @@ fn exit_codes() {
 
     machine.sh("echo 'BUILD_EXCLUSIVE_KERNEL=^9' >> /usr/src/hello-dkmsd-1.0/dkms.conf");
     assert_eq!(code("hello-dkmsd 1.0"), 0, "excluded is no failure");
+}
+
+/// Two kernels that /boot and the install tree know, both with headers.
+const BOTH: &str = "pkg t-one 1.0; touch /boot/config-$K /boot/config-$OLD";
+/// So they are, and the kernel that runs is in the install tree, too, without headers.
+const RUNNING: &str = "pkg t-one 1.0; touch /boot/config-$K /boot/config-$OLD; mkdir -p /lib/modules/$(running)/kernel";
+/// The build for the older kernel, whose turn is first, fails.
+const FIRST_FAILS: &str = "pkg t-one 1.0; rm -r /usr/src/t-one-1.0/ready/$OLD";
+/// That for the newer one fails, too, with a code of its own.
+const BOTH_FAIL: &str = "pkg t-one 1.0 PRE_BUILD=pre.sh; rm -r /usr/src/t-one-1.0/ready/$OLD
+    script t-one-1.0 pre.sh \"test \\$kernelver != $K || exit 42\"";
+
+const NEWEST: &str = "states \"t-one/1.0, $K, $A: installed\"";
+const ALL: &str = "states \"t-one/1.0, $OLD, $A: installed\" \"t-one/1.0, $K, $A: installed\"";
+const NONE: &str = "states t-one/1.0:\\ added";
+
+/// framework.conf says for which kernels a package is built when it is set up, and whether one that fails is the last.
+const SETTINGS: &[Case] = &[
+    Case::new(0, "postinst ''").given(RUNNING).after(NEWEST),
+    Case::new(0, "postinst '' autoinstall_all_kernels=no").given(RUNNING).after(NEWEST),
+    Case::new(0, "postinst '' autoinstall_all_kernels=yes").given(RUNNING).after(ALL),
+    Case::new(0, "postinst 0.9").given(BOTH).after(NEWEST),
+    Case::new(0, "postinst 0.9 autoinstall_all_kernels=yes").given(BOTH).after(ALL),
+    Case::new(10, "postinst ''").given(FIRST_FAILS).after(NEWEST),
+    Case::new(10, "postinst '' continue_on_error=yes").given(FIRST_FAILS).after(NEWEST),
+    Case::new(10, "postinst '' continue_on_error=no").given(FIRST_FAILS).after(NONE),
+    Case::new(42, "postinst ''").given(BOTH_FAIL).after(NONE),
+    Case::new(10, "postinst '' continue_on_error=no").given(BOTH_FAIL).after(NONE),
+    Case::new(0, "postinst '' continue_on_error=no").given(BOTH).after(ALL),
+];
+
+#[test]
+fn autoinstall_all_kernels_and_continue_on_error() {
+    Kit::start("postinst-settings", &["1.0"]).check(SETTINGS);
 }
 
 /// How often a package was compiled.

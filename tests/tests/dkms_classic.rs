@@ -29,6 +29,8 @@ fn machine_with(name: &str, bring: impl FnOnce(&Machine)) -> (Machine, String) {
     machine.apt_install(&[&format!("linux-headers-{kernel}")]);
     bring(&machine);
     machine.apt_install(&DRIVERS.map(|(deb, _)| deb));
+    // tar asks it.
+    machine.apt_install(&["bzip2"]);
     (machine, kernel)
 }
 
@@ -100,28 +102,81 @@ fn line(id: &str, kernel: &str, state: &str) -> String {
     if state == "added" { format!("{id}: added") } else { format!("{id}, {kernel}, x86_64: {state}") }
 }
 
-/// An archive that `maker` makes, with modules and without, is loaded by `taker`.
-fn archive_goes_over(machine: &Machine, kernel: &str, maker: &str, taker: &str) {
+/// What mktarball puts in, by its option, and what becomes of it: whether the source is there already when it is loaded,
+/// the state it then has, and what ldtarball ends with.
+const FORMS: [(&str, bool, &str, i32); 4] = [
+    ("", false, "built", 0),
+    ("--source-only", false, "added", 0),
+    // The modules are loaded all the same.
+    ("--binaries-only", false, "built", 1),
+    ("--binaries-only", true, "built", 0),
+];
+
+/// What `--archive` ends with, and the program that knows whether it is that. Debian's dkms makes and takes all of them.
+const COMPRESSIONS: [(&str, &str); 5] = [
+    (".dkms.tar.gz", "gzip -t"),
+    (".tar.xz", "xz -t"),
+    (".tar.bz2", "bzip2 -t"),
+    (".tar.zst", "zstd -q -t"),
+    (".tar", "tar -tf"),
+];
+
+/// Archives of each form and compression that `maker` makes are loaded by `taker`.
+fn archives_go_over(machine: &Machine, kernel: &str, maker: &str, taker: &str) {
     let (_, id) = DRIVERS[0];
-    let source = format!("/usr/src/{}", id.replace('/', "-"));
+    let named = id.replace('/', "-");
+    let (tree, source) = (format!("/var/lib/dkms/{id}"), format!("/usr/src/{named}"));
+    let built = format!("{tree}/{kernel}/x86_64");
+    // Every file with its mode.
+    let of_source = format!("cd {source} && find . -type f -printf '%m ' -exec sha256sum {{}} \\; | sort");
     machine.sh(&format!(
-        "set -e; rm -rf /srv/archive; mkdir /srv/archive; cp -a {source} /srv/archive/source
-         {maker} build {id} -k {kernel}; sha256sum < /var/lib/dkms/{id}/{kernel}/x86_64/module/acpi_call.ko > /srv/archive/sum
-         {maker} mktarball {id} -k {kernel} --archive /srv/archive/whole.tar.gz
-         {maker} mktarball {id} --source-only -k {kernel} --archive /srv/archive/source.tar.gz
-         {maker} remove {id} --all; rm -rf {source}
-         find /srv/archive /var/lib/dkms -name '*.tar.gz' >&2"
+        "set -e; rm -rf /srv/archive; mkdir /srv/archive; cd /srv/archive; {maker} build {id} -k {kernel}
+         cp -a {source} source; cp -a {built} built; ({of_source}) > sources"
     ));
-    machine.sh(&format!("{taker} ldtarball --archive /srv/archive/whole.tar.gz"));
-    assert_eq!(machine.sh(&format!("{taker} status")), line(id, kernel, "built"), "{maker} → {taker}");
-    machine.sh(&format!(
-        "set -e; sha256sum < /var/lib/dkms/{id}/{kernel}/x86_64/module/acpi_call.ko | cmp - /srv/archive/sum
-         diff -r {source} /srv/archive/source
-         {taker} install {id} -k {kernel}; modinfo -k {kernel} acpi_call; {taker} remove {id} --all; rm -rf {source}
-         {taker} ldtarball --archive /srv/archive/source.tar.gz"
-    ));
-    assert_eq!(machine.sh(&format!("{taker} status")), line(id, kernel, "added"), "{maker} → {taker}, source only");
-    machine.sh(&format!("{taker} remove {id} --all; diff -r {source} /srv/archive/source"));
+    for (option, suffix, proof) in archives() {
+        let archive = format!("/srv/archive/a{option}{suffix}");
+        machine.sh(&format!("{maker} mktarball {id} -k {kernel} {option} --archive {archive} && {proof} {archive}"));
+    }
+    // Their own names and place are the same, too.
+    let own =
+        [format!("-kernel{kernel}-x86_64"), "-source-only".to_owned()].map(|what| format!("{named}{what}.dkms.tar.gz"));
+    machine.sh(&format!("{maker} mktarball {id} -k {kernel} && {maker} mktarball {id} -k {kernel} --source-only"));
+    assert_eq!(machine.sh(&format!("ls {tree}/tarball")), own.join("\n"), "{maker}");
+    machine.sh(&format!("{maker} remove {id} --all && rm -rf {source}"));
+
+    for (option, source_there, state, code) in FORMS {
+        for (place, (suffix, _)) in COMPRESSIONS.into_iter().enumerate() {
+            let what = format!("{maker} → {taker}: a{option}{suffix}, source there: {source_there}");
+            if source_there {
+                machine.sh(&format!("cp -a /srv/archive/source {source}"));
+            }
+            let loaded = machine.try_sh(&format!("{taker} ldtarball --archive /srv/archive/a{option}{suffix}"));
+            assert_eq!(loaded.code, code, "{what}: {loaded:?}");
+            assert_eq!(machine.sh(&format!("{taker} status")), line(id, kernel, state), "{what}");
+            if code == 0 {
+                machine.sh(&format!("test {tree}/source -ef {source} && ({of_source}) | diff - /srv/archive/sources"));
+            } else {
+                machine.sh(&format!("cmp {tree}/source/dkms.conf /srv/archive/source/dkms.conf && test ! -e {source}"));
+            }
+            if state == "built" {
+                // What tells of the machine it was built on stays there.
+                machine.sh(&format!("diff -r -x '.dkmsd-*' {built} /srv/archive/built"));
+            }
+            // What arrived has the same bytes in all of them.
+            if place == 0 {
+                machine.sh(&format!("{taker} install {id} -k {kernel} && modinfo -k {kernel} acpi_call"));
+                assert_eq!(machine.sh(&format!("{maker} status")), line(id, kernel, "installed"), "{what}");
+            }
+            machine.sh(&format!("{taker} remove {id} --all && rm -rf {source} && ! modinfo -k {kernel} acpi_call"));
+            assert_eq!(machine.sh(&format!("{maker} status")), "", "{what}");
+        }
+    }
+}
+
+/// Each option that mktarball is given with each suffix, and the proof of its compression.
+fn archives() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let options = ["", "--source-only", "--binaries-only"];
+    options.into_iter().flat_map(|option| COMPRESSIONS.map(|(suffix, proof)| (option, suffix, proof)))
 }
 
 #[test]
@@ -139,6 +194,6 @@ fn what_one_makes_is_what_the_other_makes_and_takes() {
 
     takes_over(&theirs, &kernel, OURS, CLASSIC);
     takes_over(&ours, &kernel, CLASSIC, OURS);
-    archive_goes_over(&theirs, &kernel, CLASSIC, OURS);
-    archive_goes_over(&ours, &kernel, OURS, CLASSIC);
+    archives_go_over(&theirs, &kernel, CLASSIC, OURS);
+    archives_go_over(&ours, &kernel, OURS, CLASSIC);
 }

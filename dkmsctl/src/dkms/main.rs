@@ -1,7 +1,7 @@
 //! `dkms`: the classic command (dkms-contract.md §2), running the engine here and now.
 //!
 //! `args` understands the command line, `machine` finds what it is about, `act`, `status` … do what is asked, `terminal`
-//! says what happens.
+//! says what happens, `progress` how far it is.
 
 mod act;
 mod archives;
@@ -12,13 +12,14 @@ mod lint;
 mod machine;
 mod many;
 mod postinst;
+mod progress;
 mod status;
 mod stop;
 mod terminal;
 mod usage;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -95,8 +96,8 @@ fn trace(args: &Args) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(progress::stderr)
+        .with_ansi(terminal::coloured())
         .event_format(terminal::Plain)
         .init();
 }

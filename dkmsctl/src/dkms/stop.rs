@@ -8,6 +8,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
+use super::progress;
+
 /// Sees to it from here on. A signal that whoever started us has us ignore (nohup, a shell's background) stays ignored.
 pub(crate) fn on_signals() {
     let ignored = ignored();
@@ -19,6 +21,7 @@ pub(crate) fn on_signals() {
     let wait = move || {
         if let Some(signal) = signals.forever().next() {
             engine::stop();
+            progress::leave();
             // As it would have without us, so that a shell's script ends as well.
             let _ = low_level::emulate_default_handler(signal);
             low_level::exit(128 + signal);

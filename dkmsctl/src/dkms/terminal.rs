@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::failure::Failure;
+use super::progress;
 
 /// The two outputs of the program. Nobody left to read them is no reason to stop.
 pub(crate) struct Terminal {
@@ -22,7 +23,6 @@ pub(crate) struct Terminal {
     pub(crate) verbose: bool,
     /// Lines can be drawn over.
     drawable: bool,
-    drawn: bool,
     /// Trouble may be told in colours.
     coloured: bool,
     /// What is worked on: the package, then the kernel.
@@ -40,11 +40,8 @@ struct At {
 
 impl Terminal {
     pub(crate) fn new(quiet: bool, verbose: bool) -> Self {
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let drawable = io::stdout().is_terminal() && !dumb && !quiet;
-        let plain = dumb || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let coloured = io::stderr().is_terminal() && !plain;
-        Self { quiet, verbose, drawable, drawn: false, coloured, topic: String::new(), at_work: BTreeMap::new() }
+        let drawable = io::stdout().is_terminal() && !dumb() && !quiet;
+        Self { quiet, verbose, drawable, coloured: coloured(), topic: String::new(), at_work: BTreeMap::new() }
     }
 
     /// framework.conf asks for more to be said.
@@ -61,7 +58,7 @@ impl Terminal {
     /// A result.
     pub(crate) fn line(&mut self, text: &str) {
         if !self.quiet {
-            self.wipe();
+            progress::wipe();
             let _ = writeln!(io::stdout(), "{}", tame(text));
         }
     }
@@ -96,35 +93,26 @@ impl Terminal {
 
     fn error(&mut self, text: &str) {
         if !self.quiet {
-            self.wipe();
+            progress::wipe();
             let _ = writeln!(io::stderr(), "dkms: {}", tame(text));
         }
     }
 
     /// The one that something was just heard of, and how many there are beside it: they take turns in it.
-    fn draw(&mut self) {
+    fn draw(&self) {
         let Some(At { phase: Some(phase), percent }) = self.at_work.get(&self.topic) else { return };
         let percent = percent.map(|p| format!(" {p} %")).unwrap_or_default();
         let others = match self.at_work.len() {
             0 | 1 => String::new(),
             n => format!("; {} more at once", n - 1),
         };
-        let _ = write!(io::stdout(), "\r\x1b[K{}: {}{percent}{others}", self.topic, phase.as_str());
-        let _ = io::stdout().flush();
-        self.drawn = true;
-    }
-
-    fn wipe(&mut self) {
-        if std::mem::take(&mut self.drawn) {
-            let _ = write!(io::stdout(), "\r\x1b[K");
-            let _ = io::stdout().flush();
-        }
+        progress::draw(&self.topic, &format!("{}{percent}{others}", phase.as_str()));
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        self.wipe();
+        progress::wipe();
     }
 }
 
@@ -166,6 +154,17 @@ impl Sink for Terminal {
             | Event::Waited => {}
         }
     }
+}
+
+/// Whether standard error is a terminal that shows colours, and nobody has asked for none.
+pub(crate) fn coloured() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !dumb() && !refused
+}
+
+/// A terminal that obeys nothing.
+fn dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }
 
 /// Text without what a terminal would obey: a driver's build and scripts decide what is told of them.
