@@ -98,7 +98,7 @@ impl Engine {
             ));
         }
         for warning in &loaded.recipe.warnings {
-            sink.note(format!("dkms.conf: {warning}"));
+            sink.warn(format!("dkms.conf: {warning}"));
         }
         match self.script("POST_ADD", loaded.recipe.post_add.as_deref(), package, None, source, sink)? {
             None | Some(0) => Ok(Done::Changed),

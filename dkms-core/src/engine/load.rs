@@ -176,7 +176,7 @@ impl Engine {
             tree::holds::release(&self.layout, package, None)?;
         }
         for warning in &loaded.recipe.warnings {
-            sink.note(format!("dkms.conf: {warning}"));
+            sink.warn(format!("dkms.conf: {warning}"));
         }
         if !has_source {
             return Err(Error::OnlyBinaries { package: package.clone(), path: source });

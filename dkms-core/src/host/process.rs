@@ -1,6 +1,6 @@
-//! Which process started which, and which still lives, by /proc; and that this one is about to end.
+//! Which process started which, which still lives, and which has a lock, by /proc; and that this one is about to end.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -80,6 +80,29 @@ fn boot(proc: &Path) -> Option<String> {
 
 fn namespace(proc: &Path) -> Option<String> {
     Some(fs::read_link(proc.join("self/ns/pid")).ok()?.to_string_lossy().into_owned())
+}
+
+/// The processes that have a flock(2) lock on a file: proc_locks(5). None are found where that file cannot be read, or
+/// numbers the file's device otherwise than stat(2), as some file systems do.
+pub(crate) fn lockers(proc: &Path, file: &File) -> Vec<u32> {
+    let Ok(found) = rustix::fs::fstat(file) else { return Vec::new() };
+    let (major, minor) = (rustix::fs::major(found.st_dev), rustix::fs::minor(found.st_dev));
+    let wanted = format!("{major:02x}:{minor:02x}:{}", found.st_ino);
+    let list = fs::read_to_string(proc.join("locks")).unwrap_or_default();
+    let locker = |line: &str| {
+        // Who only waits has an arrow there.
+        let mut words = line.split_whitespace().skip(1).skip_while(|word| *word != "FLOCK").skip(3);
+        let (pid, place) = (words.next()?, words.next()?);
+        (place == wanted).then(|| pid.parse().ok())?
+    };
+    list.lines().filter(|line| !line.contains("->")).filter_map(locker).collect()
+}
+
+/// The command line of a process, on one line.
+pub(crate) fn command_line(proc: &Path, pid: u32) -> Option<String> {
+    let words = fs::read(proc.join(format!("{pid}/cmdline"))).ok()?;
+    let words = String::from_utf8_lossy(&words);
+    Some(words.trim_end_matches('\0').replace('\0', " ").replace(char::is_control, " "))
 }
 
 /// Whether a process has started this one, or one that did.

@@ -211,7 +211,7 @@ fn take(path: &Path, way: Way, asker: &Asker, on_wait: Option<&mut dyn FnMut(&Ho
                 return take(&beneath(path), way, asker, on_wait);
             }
             let Some(on_wait) = on_wait else { return Ok(None) };
-            on_wait(&said.holder);
+            on_wait(&asker.holder(&file, said.holder));
             loop {
                 match flock(&file, wait) {
                     Err(Errno::INTR) => {}
@@ -295,6 +295,18 @@ impl Asker {
     fn this() -> Self {
         let words = std::env::var(WORDS).unwrap_or_default();
         Self { proc: "/proc".into(), words: words.split(':').map(str::to_owned).collect() }
+    }
+
+    /// Who has the lock on a file that says so of somebody. Those who share one write over each other, and the first to go
+    /// leaves nothing.
+    fn holder(&self, file: &File, said: Holder) -> Holder {
+        let now = process::lockers(&self.proc, file);
+        match now.first() {
+            Some(pid) if said.pid.is_none_or(|said| !now.contains(&said)) => {
+                Holder { pid: Some(*pid), command: process::command_line(&self.proc, *pid).unwrap_or_default() }
+            }
+            _ => said,
+        }
     }
 
     fn is_lent(&self, said: &Said) -> bool {
@@ -442,6 +454,33 @@ mod tests {
         assert!(!forgets.is_finished());
         drop(second);
         forgets.join().unwrap().unwrap();
+    }
+
+    /// It is not in what stands in the lock's file, which the first to go has emptied.
+    #[test]
+    fn of_those_who_share_a_lock_one_that_still_has_it_is_named() {
+        let (_root, layout) = layout();
+        let package = PackageId::new("r8169", "2").unwrap();
+        let stays = [Wanted::entry_to_stay(&package)];
+        let first = wants(&layout, &stays);
+        let path = first[0].held.path.clone();
+        let mut child = Command::new("flock")
+            .args(["--shared".as_ref(), path.as_os_str(), "-c".as_ref(), "echo held; exec cat".as_ref()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut said).unwrap();
+        drop(first);
+        let mut seen = None;
+        let taken = lock_all(&layout, &[Wanted::entry(&package)], &mut |holder, _| {
+            seen = Some(holder.clone());
+            drop(child.stdin.take());
+        });
+        child.wait().unwrap();
+        let (_, seen) = (taken.unwrap(), seen.unwrap());
+        assert_eq!((seen.pid, seen.command.contains("flock --shared")), (Some(child.id()), true), "{seen}");
     }
 
     #[test]
