@@ -23,7 +23,7 @@ fn scope() -> Scope {
         ("module_version", "1.0"),
     ];
     let vars = vars.into_iter().map(|(n, v)| (n, v.to_owned())).collect();
-    Scope { names: directive::DIRECTIVES, vars, entries: Vec::new(), aloud: false }
+    Scope { names: directive::DIRECTIVES, vars, entries: Vec::new(), aloud: false, trace: Rc::default() }
 }
 
 fn file(text: &str) -> ConfFile {
