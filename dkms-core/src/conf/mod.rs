@@ -11,6 +11,8 @@ mod kept;
 pub mod lint;
 mod loader;
 mod native;
+mod outline;
+mod overrides;
 pub mod recipe;
 mod values;
 pub mod version;
@@ -23,6 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use loader::{ConfLoader, Loaded, Request};
+pub(crate) use outline::{Outline, Outlines};
+pub(crate) use overrides::{Overrides, OwnOverrides};
 pub use recipe::{ModuleRecipe, Recipe};
 use native::Trace;
 use values::Collector;

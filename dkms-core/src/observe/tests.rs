@@ -486,7 +486,7 @@ fn looking_changes_nothing() {
     let machine = Machine::new();
     machine.classic();
     machine.write("usr/src/b-1/dkms.conf", "PACKAGE_NAME=b\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=$(echo b)\nDEST_MODULE_LOCATION=/extra\nAUTOINSTALL=yes\n");
-    let stamp = || fingerprint::stamp(&machine.path("")).unwrap();
+    let stamp = || fingerprint::Stamp::of(&machine.path("")).unwrap().digest;
     let before = stamp();
     let observer = machine.observer();
     let first = machine.later(&observer);
