@@ -108,7 +108,8 @@ impl Interp<'_> {
 
 /// Whether a word is only put together: text, and the values of variables as they are.
 fn is_plain(parts: &[Part]) -> bool {
-    let number = |index: &Word| index.bare().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit()));
+    // Other subscripts are reckoned with.
+    let number = |index: &Word| index.constant().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit()));
     parts.iter().all(|part| match part {
         Part::Literal(_) | Part::Quoted(_) => true,
         Part::Double(parts) => is_plain(parts),
