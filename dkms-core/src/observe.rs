@@ -5,6 +5,7 @@
 
 mod inputs;
 mod packages;
+mod present;
 mod signatures;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use crate::settings::Settings;
 use crate::shares;
 use crate::tree::{self, Failure, Holds, Manifest, SourceState, TreeEntry, TreePackage};
 use packages::{Gathering, LEAST};
+use present::Present;
 pub use signatures::Enforcing;
 use signatures::Signatures;
 
@@ -190,6 +192,7 @@ impl Observer {
                 Forced::default()
             }),
             overrides: Overrides::list(&self.layout),
+            present: Present::list(&self.layout, &packages),
         };
         let mut seen = shares::map(&packages, LEAST, |package| gathering.registered(package));
         seen.extend(gathering.unregistered(&packages));

@@ -191,7 +191,8 @@ fn real_files_say_the_same_for_every_kernel_where_they_are_said_to() {
         let _ = io::stderr().write_all(b"SKIPPED: real files; DKMSD_CORPUS names no folder of them\n");
         return;
     };
-    let confs: Vec<_> = fs::read_dir(folder.join("conf")).unwrap().map(|e| e.unwrap().path().join("dkms.conf")).collect();
+    let confs: Vec<_> =
+        fs::read_dir(folder.join("conf")).unwrap().map(|e| e.unwrap().path().join("dkms.conf")).collect();
     let (mut native, mut shared, mut wrong) = (0, 0, Vec::new());
     for path in &confs {
         let text = fs::read(path).unwrap();

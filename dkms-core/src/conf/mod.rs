@@ -25,10 +25,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use loader::{ConfLoader, Loaded, Request};
+use native::Trace;
 pub(crate) use outline::{Outline, Outlines};
 pub(crate) use overrides::{Overrides, OwnOverrides};
 pub use recipe::{ModuleRecipe, Recipe};
-use native::Trace;
 use values::Collector;
 pub use values::{Value, Values};
 

@@ -34,6 +34,12 @@ impl Overrides {
         Self { names: names.ok().map(confs) }
     }
 
+    /// What is known of a folder that cannot be listed.
+    #[cfg(test)]
+    pub(crate) fn unknown() -> Self {
+        Self { names: None }
+    }
+
     /// Those that may be a package's, and those of others that are called much like it.
     pub(crate) fn of<'o>(&'o self, package: &'o PackageId) -> OwnOverrides<'o> {
         let name = package.name.as_str();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::inputs::PackageInputs;
+use super::present::Present;
 use super::{Observer, Target, built_from, outdated_files};
 use crate::artifact::sign::Offer;
 use crate::build::toolchain;
@@ -16,7 +17,6 @@ use crate::error::Error;
 use crate::fingerprint::{self, Stamp};
 use crate::host::secure_boot::SecureBoot;
 use crate::install::forced::Forced;
-use crate::layout::Layout;
 use crate::model::{KernelId, PackageId, PackageName, PackageVersion};
 use crate::plan::{EntryView, FailureView, KernelPresence, PackageView, RecipeView, SourceView};
 use crate::shares;
@@ -36,6 +36,7 @@ pub(super) struct Gathering<'o> {
     pub(super) failures: HashMap<(PackageId, KernelId), Failure>,
     pub(super) forced: Forced,
     pub(super) overrides: Overrides,
+    pub(super) present: Present,
 }
 
 /// What was found out about one package.
@@ -197,7 +198,7 @@ impl Gathering<'_> {
         EntryView {
             built: tree.is_some_and(|e| e.built),
             installed: tree.is_some_and(|e| e.installed),
-            missing: manifest.map(|m| missing_files(layout, m)).unwrap_or_default(),
+            missing: manifest.map(|m| self.missing_files(m)).unwrap_or_default(),
             outdated: manifest.map(outdated_files).unwrap_or_default(),
             recipe: None,
             inputs: None,
@@ -241,17 +242,17 @@ impl Gathering<'_> {
         }
     }
 
+    fn missing_files(&self, manifest: &Manifest) -> Vec<PathBuf> {
+        let files = manifest.installed.iter().flat_map(|record| &record.files).map(|file| &file.path);
+        files.filter(|path| !self.present.has(&self.observer.layout, path)).cloned().collect()
+    }
+
     /// When to look again at a source in which something was touched within the quiet period.
     fn unsettled(&self, stamp: &Stamp) -> Option<SystemTime> {
         let until = stamp.newest + self.observer.quiet;
         // A time in the future would never pass: such a source counts as settled.
         (until > self.now && stamp.newest <= self.now + self.observer.quiet).then_some(until)
     }
-}
-
-fn missing_files(layout: &Layout, manifest: &Manifest) -> Vec<PathBuf> {
-    let files = manifest.installed.iter().flat_map(|record| &record.files);
-    files.map(|file| file.path.clone()).filter(|path| fs::symlink_metadata(layout.host(path)).is_err()).collect()
 }
 
 fn held_sentence(hold: &tree::Hold) -> String {

@@ -41,8 +41,9 @@ impl Interp<'_> {
                 let plain = is_plain(&word.0);
                 let text = if plain { self.hand_on(name, |shell| shell.text(word))? } else { self.text(word)? };
                 let old = |shell: &mut Self, at| {
-                    let old =
-                        |shell: &mut Self| Ok(shell.vars.get(name)?.and_then(|v| v.element(at)).unwrap_or("").to_owned());
+                    let old = |shell: &mut Self| {
+                        Ok(shell.vars.get(name)?.and_then(|v| v.element(at)).unwrap_or("").to_owned())
+                    };
                     if assign.append { shell.hand_on(name, old) } else { Ok(String::new()) }
                 };
                 match &assign.index {
