@@ -102,7 +102,7 @@ impl<'a> Outlines<'a> {
                 return Ok(same.clone());
             }
             if let Some(common) = self.common(kernel) {
-                return self.from_common(&common, kernel);
+                return self.by_common(&common, kernel);
             }
         }
         let package = Some(self.package);
@@ -110,7 +110,7 @@ impl<'a> Outlines<'a> {
         self.loader.load(&request).map(|loaded| Outline::of(loaded.recipe, kernel))
     }
 
-    fn from_common(&mut self, common: &Common, kernel: &KernelId) -> Result<Outline> {
+    fn by_common(&mut self, common: &Common, kernel: &KernelId) -> Result<Outline> {
         let config = common.values.0.contains_key("BUILD_EXCLUSIVE_CONFIG").then(|| self.loader.kernel_config(kernel));
         let recipe = Recipe::from_values(&RecipeInput {
             values: &common.values,

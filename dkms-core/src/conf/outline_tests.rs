@@ -22,6 +22,9 @@ PRE_BUILD="configure $kernel_source_dir"
 AUTOINSTALL="yes"
 "#;
 
+/// An outline, or why there is none.
+type Said = Result<Outline, String>;
+
 /// A root with one driver source, and overrides.
 struct Fixture {
     root: tempfile::TempDir,
@@ -44,7 +47,7 @@ impl Fixture {
     }
 
     /// For each kernel, what the outlines say; how many evaluations that took; and what a recipe of its own says.
-    fn outlines(&self) -> Vec<(Result<Outline, String>, u64, Result<Outline, String>)> {
+    fn outlines(&self) -> Vec<(Said, u64, Said)> {
         let (package, source) = ("hello/1.0".parse().unwrap(), self.root.path().join("usr/src/hello-1.0"));
         let overrides = Overrides::list(&self.layout);
         let own = overrides.of(&package);
