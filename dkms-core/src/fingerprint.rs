@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
@@ -162,29 +163,61 @@ impl FolderDigests {
     /// # Errors
     /// When a file cannot be read.
     pub fn of(&self, folder: &Path) -> io::Result<String> {
-        let stamp = match stamp(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-            other => other?,
-        };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((then, digest)) = known.get(folder)
-            && *then == stamp
+        match Stamp::of(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            stamp => self.with(folder, &stamp?),
+        }
+    }
+
+    /// The same, of a folder that was stamped a moment ago. Should it change meanwhile, its stamp is another one.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn with(&self, folder: &Path, stamp: &Stamp) -> io::Result<String> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((then, digest)) = known().get(folder)
+            && *then == stamp.digest
         {
             return Ok(digest.clone());
         }
         let digest = contents(folder)?;
-        known.insert(folder.to_owned(), (stamp, digest.clone()));
+        known().insert(folder.to_owned(), (stamp.digest.clone(), digest.clone()));
         Ok(digest)
     }
 }
 
-/// A cheap digest of names, sizes, inodes and times below a folder: the same as long as nothing was touched.
-///
-/// # Errors
-/// When a folder cannot be read.
-pub fn stamp(folder: &Path) -> io::Result<String> {
+/// What tells cheaply whether anything in a folder was touched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// A digest of the names, sizes, inodes and times below it.
+    pub digest: String,
+    /// The newest change (ctime) of it or of anything below it.
+    pub newest: SystemTime,
+}
+
+impl Stamp {
+    /// The stamp of a folder as it is now.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let mut newest = changed(&fs::metadata(folder)?);
+        let digest = stamp(folder, |metadata| newest = newest.max(changed(metadata)))?;
+        Ok(Self { digest, newest })
+    }
+}
+
+/// When something last changed (ctime). A time that cannot be told is long past.
+fn changed(metadata: &fs::Metadata) -> SystemTime {
+    let since = u64::try_from(metadata.ctime()).ok().zip(u32::try_from(metadata.ctime_nsec()).ok());
+    let since = since.map_or(Duration::ZERO, |(seconds, nanoseconds)| Duration::new(seconds, nanoseconds));
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn stamp(folder: &Path, mut seen: impl FnMut(&fs::Metadata)) -> io::Result<String> {
     let mut hash = Sha256::new();
     walk(folder, &mut |path, metadata| {
+        seen(metadata);
         hash.update(path.as_os_str().as_bytes());
         for number in
             [metadata.len(), metadata.ino(), metadata.ctime().cast_unsigned(), metadata.ctime_nsec().cast_unsigned()]

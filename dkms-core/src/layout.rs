@@ -324,18 +324,33 @@ impl Layout {
     /// The override files for a package on a kernel, in the order they are read (dkms-contract.md §1).
     #[must_use]
     pub fn override_confs(&self, package: &PackageId, kernel: &KernelId) -> Vec<PathBuf> {
+        let mut files = self.general_override_confs(package);
+        files.extend(self.own_override_confs(package, kernel));
+        files
+    }
+
+    /// Those of them that are for every kernel; they come first.
+    #[must_use]
+    pub fn general_override_confs(&self, package: &PackageId) -> Vec<PathBuf> {
+        let (n, v) = (&package.name, &package.version);
+        self.in_config_dir([format!("{n}.conf"), format!("{n}-{v}.conf")])
+    }
+
+    /// Those of them that are for one kernel.
+    #[must_use]
+    pub fn own_override_confs(&self, package: &PackageId, kernel: &KernelId) -> Vec<PathBuf> {
         let (n, v, k, a) = (&package.name, &package.version, &kernel.release, &kernel.arch);
-        [
-            format!("{n}.conf"),
-            format!("{n}-{v}.conf"),
+        self.in_config_dir([
             format!("{n}-{v}-{k}.conf"),
             format!("{n}-{v}-{k}-{a}.conf"),
             format!("{n}--{k}.conf"),
             format!("{n}--{k}-{a}.conf"),
-        ]
-        .into_iter()
-        .map(|file| self.config_dir().join(file))
-        .collect()
+        ])
+    }
+
+    fn in_config_dir<const N: usize>(&self, files: [String; N]) -> Vec<PathBuf> {
+        let folder = self.config_dir();
+        files.into_iter().map(|file| folder.join(file)).collect()
     }
 
     /// `/etc/dkms/no-autoinstall`: its existence turns autoinstall off.

@@ -39,6 +39,7 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod settings;
+mod shares;
 mod sys;
 pub mod tree;
 

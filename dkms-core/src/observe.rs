@@ -3,7 +3,9 @@
 //! Looking changes nothing. What was found out is remembered (header digests, evaluated confs, folder digests), so that
 //! the next look reads only what has changed.
 
+mod inputs;
 mod packages;
+mod present;
 mod signatures;
 #[cfg(test)]
 mod tests;
@@ -15,9 +17,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::artifact::sign::Offer;
-use crate::conf::ConfLoader;
+use crate::conf::{ConfLoader, Overrides};
 use crate::error::{IoContext as _, Result};
-use crate::fingerprint::{Fingerprint, FolderDigests, behind_links, digest};
+use crate::fingerprint::{Fingerprint, FolderDigests};
 use crate::host::chroot;
 use crate::host::distro::Distro;
 use crate::host::headers::{self, HeaderCache, HeaderState, Headers};
@@ -31,10 +33,15 @@ use crate::layout::Layout;
 use crate::model::{Arch, KernelId, KernelRelease, PackageId, PackageName, PackageVersion};
 use crate::plan::{HeaderView, KernelPresence, KernelView, Plan, SourceView, Verb, World};
 use crate::settings::Settings;
+use crate::shares;
 use crate::tree::{self, Failure, Holds, Manifest, SourceState, TreeEntry, TreePackage};
-use packages::Gathering;
+use packages::{Gathering, LEAST};
+use present::Present;
 pub use signatures::Enforcing;
 use signatures::Signatures;
+
+/// Fewer kernels than this are not worth a thread.
+const LEAST_KERNELS: usize = 8;
 
 /// What one look found.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +90,8 @@ pub struct Observer {
 struct Target {
     view: KernelView,
     headers: Option<Headers>,
+    /// The digest of them as an input of builds.
+    headers_digest: Option<String>,
     /// What its modules would be signed with; none while the headers are not ready.
     offer: Option<Arc<Offer>>,
     /// When settling headers are worth another look.
@@ -170,7 +179,7 @@ impl Observer {
         let mut ended_holds: Vec<PackageId> =
             holds.iter().map(|hold| hold.package.clone()).filter(|package| !left(package)).collect();
         ended_holds.dedup();
-        let mut gathering = Gathering {
+        let gathering = Gathering {
             observer: self,
             now,
             boot: &boot,
@@ -182,16 +191,15 @@ impl Observer {
                 tracing::warn!("{error}");
                 Forced::default()
             }),
-            look_again: None,
-            views: Vec::new(),
+            overrides: Overrides::list(&self.layout),
+            present: Present::list(&self.layout, &packages),
         };
-        for package in &packages {
-            gathering.registered(package);
-        }
-        gathering.unregistered(&packages)?;
-        gathering.views.sort_by(|a, b| a.id.cmp(&b.id));
-        let look_again = targets.iter().filter_map(|t| t.until).chain(gathering.look_again).min();
-        let views = gathering.views;
+        let mut seen = shares::map(&packages, LEAST, |package| gathering.registered(package));
+        seen.extend(gathering.unregistered(&packages));
+        let changing = seen.iter().filter_map(|seen| seen.look_again);
+        let look_again = targets.iter().filter_map(|t| t.until).chain(changing).min();
+        let mut views: Vec<_> = seen.into_iter().filter_map(|seen| seen.view).collect();
+        views.sort_by(|a, b| a.id.cmp(&b.id));
         let mut world = World {
             kernels: targets.into_iter().map(|t| t.view).collect(),
             packages: views,
@@ -240,35 +248,6 @@ impl Observer {
         self.folders.of(folder).at("read", folder)
     }
 
-    /// The inputs of a build as they are now.
-    ///
-    /// # Errors
-    /// When the source cannot be read.
-    pub fn inputs(
-        &self,
-        package: &PackageId,
-        kernel: &KernelId,
-        source: &Path,
-        headers: &Headers,
-        depends: &str,
-    ) -> Result<Fingerprint> {
-        let overrides = self.layout.override_dir(&package.name);
-        let linked = behind_links(&overrides).at("read", &overrides)?;
-        let (source, mut overrides) = (self.folder_digest(source)?, self.folder_digest(&overrides)?);
-        if !linked.is_empty() {
-            overrides = digest(std::iter::once(overrides.as_bytes()).chain(linked.iter().map(String::as_bytes)));
-        }
-        let confs: Vec<Vec<u8>> =
-            self.layout.override_confs(package, kernel).iter().map(|p| fs::read(p).unwrap_or_default()).collect();
-        Ok(Fingerprint {
-            source,
-            scripts: overrides,
-            conf: digest(confs.iter().map(Vec::as_slice)),
-            headers: digest([headers.identity.as_bytes()]),
-            depends: depends.to_owned(),
-        })
-    }
-
     fn kernels(&self, packages: &[TreePackage], now: SystemTime) -> Result<(Vec<Target>, Option<kernels::Unsound>)> {
         let owned = self.owned_files(packages);
         let mut found = kernels::kernels(&self.layout, &self.arch, &owned)?;
@@ -280,8 +259,7 @@ impl Observer {
             .collect();
         found.extend(absent);
         let unsound = kernels::install_tree_sound(&self.layout, self.device_at_start).err();
-        let mut targets = Vec::new();
-        for kernel in found {
+        let look = |kernel: &Kernel| {
             let has_builds = built_for.contains(&kernel.id);
             let presence = match kernel.presence {
                 Presence::Installed => KernelPresence::Installed,
@@ -289,17 +267,18 @@ impl Observer {
                 // A folder that somebody else still uses for something is no kernel, and not gone either.
                 Presence::Bare if kernel.foreign_files && has_builds => KernelPresence::HeadersOnly,
                 Presence::Bare if has_builds && unsound.is_none() => KernelPresence::Gone,
-                Presence::Bare => continue,
+                Presence::Bare => return None,
             };
             let state = match presence {
                 KernelPresence::Gone => HeaderState::Missing { why: "the kernel is gone".into(), package: None },
                 _ => self.headers(&kernel.id, now, self.quiet),
             };
-            let mut target = target(kernel.id, presence, state);
+            let mut target = target(kernel.id.clone(), presence, state);
             let release = &target.view.id.release;
             target.offer = target.headers.as_ref().and_then(|h| self.offer(release, &h.config)).map(Arc::new);
-            targets.push(target);
-        }
+            Some(target)
+        };
+        let mut targets: Vec<Target> = shares::map(&found, LEAST_KERNELS, look).into_iter().flatten().collect();
         targets.sort_by(|a, b| a.view.id.cmp(&b.view.id));
         Ok((targets, unsound))
     }
@@ -378,12 +357,14 @@ fn target(id: KernelId, presence: KernelPresence, state: HeaderState) -> Target 
     let mut target = Target {
         view: KernelView { id, presence, headers: HeaderView::Settling { why: String::new() } },
         headers: None,
+        headers_digest: None,
         offer: None,
         until: None,
     };
     target.view.headers = match state {
         HeaderState::Ready(headers) => {
             let stamp = headers.stamp.clone();
+            target.headers_digest = Some(inputs::headers_digest(&headers));
             target.headers = Some(headers);
             HeaderView::Ready { stamp }
         }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use super::common::Common;
 use super::kept::Kept;
 use super::recipe::{Recipe, RecipeInput};
 use super::{ConfFile, EvalInput, Evaluator, MAX_CONF, Values};
@@ -57,12 +58,13 @@ pub struct ConfLoader {
     kept: Kept,
     kernel_config: Option<PathBuf>,
     values: Mutex<HashMap<[u8; 32], Arc<Values>>>,
+    common: Mutex<HashMap<[u8; 32], Option<Arc<Common>>>>,
     configs: Mutex<HashMap<PathBuf, (Stamp, Arc<Config>)>>,
 }
 
 #[derive(Debug)]
-struct Config {
-    config: KernelConfig,
+pub(super) struct Config {
+    pub(super) config: KernelConfig,
     digest: [u8; 32],
 }
 
@@ -80,6 +82,7 @@ impl ConfLoader {
             kept: Kept::new(layout.state_dir().join("cache/conf")),
             kernel_config: None,
             values: Mutex::default(),
+            common: Mutex::default(),
             configs: Mutex::default(),
         }
     }
@@ -177,18 +180,10 @@ impl ConfLoader {
     ) -> Result<Arc<Values>> {
         let kernel_source_dir = self.layout.kernel_source_inside(&request.kernel.release);
         let input = EvalInput {
-            files,
             directives: request.directives,
-            kernel: request.kernel,
-            module: package.map(|p| p.name.as_str()),
-            module_version: package.map(|p| p.version.as_str()),
-            kernel_source_dir: &kernel_source_dir,
-            dkms_tree: self.layout.dkms_tree_inside(),
-            source_tree: self.layout.source_tree_inside(),
-            install_tree: self.layout.install_tree_inside(),
-            parallel_jobs: self.parallel_jobs,
+            ..self.input(files, package, request.kernel, &kernel_source_dir)
         };
-        let key = key(&input, config);
+        let key = key(&input, Some(&config.digest));
         if let Some(values) = self.values.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(values));
         }
@@ -204,8 +199,57 @@ impl ConfLoader {
         Ok(values)
     }
 
+    fn input<'a>(
+        &'a self,
+        files: &'a [ConfFile],
+        package: Option<&'a PackageId>,
+        kernel: &'a KernelId,
+        kernel_source_dir: &'a Path,
+    ) -> EvalInput<'a> {
+        EvalInput {
+            files,
+            directives: &[],
+            kernel,
+            module: package.map(|p| p.name.as_str()),
+            module_version: package.map(|p| p.version.as_str()),
+            kernel_source_dir,
+            dkms_tree: self.layout.dkms_tree_inside(),
+            source_tree: self.layout.source_tree_inside(),
+            install_tree: self.layout.install_tree_inside(),
+            parallel_jobs: self.parallel_jobs,
+        }
+    }
+
+    /// What the files for every kernel say for each with a plain name, found out with one of them; none where that has
+    /// to be asked for each.
+    pub(super) fn common(
+        &self,
+        files: &[ConfFile],
+        package: &PackageId,
+        kernel: &KernelId,
+    ) -> Result<Option<Arc<Common>>> {
+        let kernel_source_dir = self.layout.kernel_source_inside(&kernel.release);
+        let input = self.input(files, Some(package), kernel, &kernel_source_dir);
+        let key = key(&input, None);
+        if let Some(known) = self.common.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
+        }
+        let common = self.evaluator.common(&input)?.map(Arc::new);
+        let mut known = self.common.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, common.clone());
+        Ok(common)
+    }
+
+    /// Where everything lies.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// The kernel's configuration, read again only when its file changed.
-    fn kernel_config(&self, kernel: &KernelId) -> Arc<Config> {
+    pub(super) fn kernel_config(&self, kernel: &KernelId) -> Arc<Config> {
         let headers = self.kernel_config.clone().unwrap_or_else(|| self.layout.kernel_source(&kernel.release));
         let named = self.kernel_config.iter().cloned();
         let own = [headers.join("include/config/auto.conf"), headers.join(".config")];
@@ -244,8 +288,9 @@ pub(super) fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
-/// Everything the values depend on. What a file reads elsewhere on the machine, beyond that, does not count.
-fn key(input: &EvalInput<'_>, config: &Config) -> [u8; 32] {
+/// Everything the values depend on; without a kernel's configuration, everything but the kernel. What a file reads
+/// elsewhere on the machine, beyond that, does not count.
+fn key(input: &EvalInput<'_>, config: Option<&[u8; 32]>) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -261,19 +306,23 @@ fn key(input: &EvalInput<'_>, config: &Config) -> [u8; 32] {
         add(name.as_bytes());
         add(value.as_bytes());
     }
-    add(input.kernel.to_string().as_bytes());
     for word in [input.module, input.module_version] {
         add(if word.is_some() { b"some" } else { b"none" });
         add(word.unwrap_or_default().as_bytes());
     }
-    for path in [input.kernel_source_dir, input.dkms_tree, input.source_tree, input.install_tree] {
+    for path in [input.dkms_tree, input.source_tree, input.install_tree] {
         add(path.as_os_str().as_encoded_bytes());
     }
     add(&input.parallel_jobs.to_le_bytes());
-    add(&config.digest);
     // What a file may ask of the machine, and what changes between boots.
     add(rustix::system::uname().release().to_bytes());
-    add(&cpus().to_le_bytes());
+    add(&rustix::thread::sched_getaffinity(None).map_or(0, |cpus| cpus.count()).to_le_bytes());
+    if let Some(config) = config {
+        add(b"kernel");
+        add(input.kernel.to_string().as_bytes());
+        add(input.kernel_source_dir.as_os_str().as_encoded_bytes());
+        add(config);
+    }
     hash.finalize().into()
 }
 

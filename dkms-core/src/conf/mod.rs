@@ -4,23 +4,30 @@
 //! [`ConfLoader`] the way most take, since it finds the overrides and evaluates nothing twice.
 
 mod bash;
+mod common;
 pub mod directive;
 pub mod ere;
 mod kept;
 pub mod lint;
 mod loader;
 mod native;
+mod outline;
+mod overrides;
 pub mod recipe;
 mod values;
 pub mod version;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use loader::{ConfLoader, Loaded, Request};
+use native::Trace;
+pub(crate) use outline::{Outline, Outlines};
+pub(crate) use overrides::{Overrides, OwnOverrides};
 pub use recipe::{ModuleRecipe, Recipe};
 use values::Collector;
 pub use values::{Value, Values};
@@ -80,6 +87,8 @@ struct Scope {
     entries: Vec<Entry>,
     /// Whether what bash complains of is told at once: nobody lints these files.
     aloud: bool,
+    /// What the kernel decides.
+    trace: Rc<Trace>,
 }
 
 impl Scope {
@@ -96,7 +105,7 @@ impl Scope {
         ];
         vars.extend(input.module.map(|m| ("module", m.to_owned())));
         vars.extend(input.module_version.map(|v| ("module_version", v.to_owned())));
-        Self { names: directive::DIRECTIVES, vars, entries: Vec::new(), aloud: false }
+        Self { names: directive::DIRECTIVES, vars, entries: Vec::new(), aloud: false, trace: Rc::default() }
     }
 }
 
@@ -134,7 +143,7 @@ impl Evaluator {
     /// # Errors
     /// When a file is too long, is not text, or bash does not get to its end in the time and space it has.
     pub fn evaluate(&self, input: &EvalInput<'_>) -> Result<Values> {
-        Ok(self.run(input, true)?.unwrap_or_default())
+        Ok(self.run(Scope::new(input), input, true)?.unwrap_or_default())
     }
 
     /// As [`Evaluator::evaluate`], for callers that must not start a process: none where only bash can answer.
@@ -142,7 +151,7 @@ impl Evaluator {
     /// # Errors
     /// When a file is too long or is not text.
     pub fn evaluate_without_bash(&self, input: &EvalInput<'_>) -> Result<Option<Values>> {
-        self.run(input, false)
+        self.run(Scope::new(input), input, false)
     }
 
     /// Variables of other files than dkms.conf that are bash too (framework.conf): the named ones, and no others.
@@ -178,7 +187,7 @@ impl Evaluator {
         preset: Vec<(&'static str, String)>,
         with_bash: bool,
     ) -> Result<Option<BTreeMap<String, String>>> {
-        let mut scope = Scope { names, vars: preset, entries: Vec::new(), aloud: true };
+        let mut scope = Scope { names, vars: preset, entries: Vec::new(), aloud: true, trace: Rc::default() };
         if !self.read_files(&mut scope, files, with_bash)? {
             return Ok(None);
         }
@@ -186,8 +195,7 @@ impl Evaluator {
         Ok(Some(first.map(|(name, _, text)| (name, text)).collect()))
     }
 
-    fn run(&self, input: &EvalInput<'_>, with_bash: bool) -> Result<Option<Values>> {
-        let mut scope = Scope::new(input);
+    fn run(&self, mut scope: Scope, input: &EvalInput<'_>, with_bash: bool) -> Result<Option<Values>> {
         if !self.read_files(&mut scope, input.files, with_bash)? {
             return Ok(None);
         }

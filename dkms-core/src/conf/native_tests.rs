@@ -23,7 +23,7 @@ fn scope() -> Scope {
         ("module_version", "1.0"),
     ];
     let vars = vars.into_iter().map(|(n, v)| (n, v.to_owned())).collect();
-    Scope { names: directive::DIRECTIVES, vars, entries: Vec::new(), aloud: false }
+    Scope { names: directive::DIRECTIVES, vars, entries: Vec::new(), aloud: false, trace: Rc::default() }
 }
 
 fn file(text: &str) -> ConfFile {
@@ -42,7 +42,7 @@ fn by_bash(text: &str) -> Result<Vec<Entry>> {
     bash::read(&Layout::default(), &scope(), Some(&file(text)), "", PATIENCE).map(|said| said.entries)
 }
 
-fn one_of(words: &'static [&'static str]) -> BoxedStrategy<String> {
+pub(super) fn one_of(words: &'static [&'static str]) -> BoxedStrategy<String> {
     prop::sample::select(words).prop_map(str::to_owned).boxed()
 }
 
@@ -194,7 +194,7 @@ fn bare(word: &str) -> String {
     if word.contains("$v") { plain.replace('v', "$v ") } else { plain }
 }
 
-fn statement() -> BoxedStrategy<String> {
+pub(super) fn statement() -> BoxedStrategy<String> {
     let target = one_of(&["v", "w", "CLEAN", "PRE_BUILD", "x", "p", "n", "MAKE", "arr"]);
     let element = one_of(&["arr[0]", "arr[2]", "MAKE[0]", "MAKE[n]", "MAKE[${#MAKE[@]}]", "PATCH[1]", "v[1]"]);
     let leaf = prop_oneof![

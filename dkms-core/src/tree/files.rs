@@ -13,7 +13,11 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{IoContext, Result};
 
+pub(crate) use super::list::list;
+
 const CHUNK: usize = 128 * 1024;
+/// As long as most records are.
+const RECORD: usize = 2048;
 
 /// SHA-256 of some bytes, in hexadecimal.
 pub(crate) fn sha256_bytes(bytes: &[u8]) -> String {
@@ -233,30 +237,14 @@ pub(crate) fn look(path: &Path) -> Result<Option<Metadata>> {
 
 /// Reads a small file; none when there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    // Records are small: reading one takes less than asking for its size first.
+    let mut bytes = Vec::with_capacity(RECORD);
+    let read = File::open(path).and_then(|file| file.take(u64::MAX).read_to_end(&mut bytes));
+    match read.map(|_| bytes) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if absent(&e) => Ok(None),
         Err(e) => Err(e).at("read", path),
     }
-}
-
-/// The names in a folder with what they are, in order of name; empty when there is no such folder.
-pub(crate) fn list(folder: &Path) -> Result<Vec<(std::ffi::OsString, fs::FileType)>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if absent(&e) => return Ok(Vec::new()),
-        Err(e) => return Err(e).at("read", folder),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.at("read", folder)?;
-        // An entry that vanishes between the two calls is an entry that is not there.
-        if let Ok(kind) = entry.file_type() {
-            names.push((entry.file_name(), kind));
-        }
-    }
-    names.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(names)
 }
 
 fn remove_quietly(path: &Path) -> io::Result<bool> {

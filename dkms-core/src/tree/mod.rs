@@ -9,6 +9,7 @@
 pub mod failures;
 pub(crate) mod files;
 pub mod holds;
+mod list;
 pub mod locks;
 pub mod manifest;
 pub(crate) mod record;

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::error::{IoContext, Result};
 use crate::layout::Layout;
 use crate::model::{Arch, KernelId, KernelRelease, PackageId, PackageName, PackageVersion};
+use crate::shares;
 use crate::tree::{Manifest, files};
 
 /// Folders of a version that are no kernels.
@@ -66,31 +67,13 @@ pub struct WeakLink {
 pub fn scan(layout: &Layout) -> Result<Vec<TreePackage>> {
     let folders = files::list(&layout.dkms_tree())?.into_iter().filter(|(_, kind)| kind.is_dir());
     let names: Vec<_> = folders.filter_map(|(name, _)| word(&name, PackageName::new)).collect();
-    // The time goes into path lookups, which other cores can do as well; a small tree is not worth a thread.
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(names.len() / 32 + 1);
-    Ok(std::thread::scope(|scope| {
-        let start = |share| (share, std::thread::Builder::new().spawn_scoped(scope, move || all_of(layout, share)));
-        let mut shares = names.chunks(names.len().div_ceil(threads).max(1));
-        let mine = shares.next().unwrap_or_default();
-        let others: Vec<_> = shares.map(start).collect();
-        let mut found = all_of(layout, mine);
-        for (share, thread) in others {
-            // A thread that could not be had is no reason to see less.
-            let theirs = thread.ok().and_then(|thread| thread.join().ok());
-            found.extend(theirs.unwrap_or_else(|| all_of(layout, share)));
-        }
-        found
-    }))
-}
-
-fn all_of(layout: &Layout, names: &[PackageName]) -> Vec<TreePackage> {
-    let versions = |name| {
+    let versions = |name: &PackageName| {
         versions(layout, name, None).unwrap_or_else(|e| {
             tracing::warn!(package = %name, "passed over: {e}");
             Vec::new()
         })
     };
-    names.iter().flat_map(versions).collect()
+    Ok(shares::map(&names, 32, versions).into_iter().flatten().collect())
 }
 
 /// One version of one package; none when the tree does not have it.

@@ -5,6 +5,8 @@
 //! cargo bench -p dkmsd-tests --bench builds [-- [--rounds N] [--skip machines|idle|scale]… [PACKAGE…]]
 //! ```
 //!
+//! `--skip machines` leaves the large tree only: half a minute, without a machine, root or network.
+//!
 //! Two throw-away machines stand side by side, one with Debian's `dkms`, one with the programs under test, each with the
 //! same kernel and the same eight packages of Debian. They take turns, so that whatever else the host does slows both. Not
 //! a part of the tests: what it prints depends on the machine, and is worth something only on a quiet one. Needs root and

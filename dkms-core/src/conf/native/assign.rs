@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ast::{Assign, AssignValue, Word};
+use super::ast::{Assign, AssignValue, Index, Name, Op, Param, Part, Word};
 use super::interp::{Flow, Interp};
 use super::{Certain, Uncertain};
 
@@ -38,23 +38,25 @@ impl Interp<'_> {
         let name = &assign.name;
         match &assign.value {
             AssignValue::Text(word) => {
-                let text = self.text(word)?;
+                let plain = is_plain(&word.0);
+                let text = if plain { self.hand_on(name, |shell| shell.text(word))? } else { self.text(word)? };
+                let old = |shell: &mut Self, at| {
+                    let old = |shell: &mut Self| {
+                        Ok(shell.vars.get(name)?.and_then(|v| v.element(at)).unwrap_or("").to_owned())
+                    };
+                    if assign.append { shell.hand_on(name, old) } else { Ok(String::new()) }
+                };
                 match &assign.index {
                     Some(index) => {
                         let at = self.subscript(index)?;
-                        let old = match (assign.append, at) {
-                            (true, 0..) => self.vars.get(name)?.and_then(|v| v.element(at)).unwrap_or("").to_owned(),
-                            (true, _) => return Err(Uncertain::new("appending to the end")),
-                            _ => String::new(),
-                        };
+                        if assign.append && at < 0 {
+                            return Err(Uncertain::new("appending to the end"));
+                        }
+                        let old = old(self, at)?;
                         self.vars.set_element(name, at, old + &text)
                     }
                     None => {
-                        let old = if assign.append {
-                            self.vars.get(name)?.and_then(|v| v.element(0)).unwrap_or("").to_owned()
-                        } else {
-                            String::new()
-                        };
+                        let old = old(self, 0)?;
                         self.vars.set(name, old + &text)
                     }
                 }
@@ -91,10 +93,34 @@ impl Interp<'_> {
         }
     }
 
+    /// Evaluates what becomes a part of a variable's value and nothing else ([`super::trace`]).
+    fn hand_on(&mut self, name: &str, evaluate: impl FnOnce(&mut Self) -> Certain<String>) -> Certain<String> {
+        let world = self.world;
+        world.trace.hand_on(name, || evaluate(self))
+    }
+
     fn subscript(&mut self, word: &Word) -> Certain<i64> {
         if matches!(word.bare().or(word.constant().as_deref()), Some("@" | "*")) {
             return Err(Uncertain::new("an assignment to all elements"));
         }
         self.number(word)
     }
+}
+
+/// Whether a word is only put together: text, and the values of variables as they are.
+fn is_plain(parts: &[Part]) -> bool {
+    // Other subscripts are reckoned with.
+    let number = |index: &Word| index.constant().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit()));
+    parts.iter().all(|part| match part {
+        Part::Literal(_) | Part::Quoted(_) => true,
+        Part::Double(parts) => is_plain(parts),
+        Part::Param(param) => match &**param {
+            Param { name: Name::Variable(_), index: None, indirect: false, op: Op::None } => true,
+            Param { name: Name::Variable(_), index: Some(Index::At(index)), indirect: false, op: Op::None } => {
+                number(index)
+            }
+            _ => false,
+        },
+        Part::Command(_) | Part::Arithmetic(_) => false,
+    })
 }

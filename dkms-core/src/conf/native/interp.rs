@@ -60,10 +60,10 @@ pub(super) struct Interp<'w> {
 }
 
 impl<'w> Interp<'w> {
-    pub(super) fn new(world: &'w World<'w>) -> Self {
+    pub(super) fn new(world: &'w World<'w>, vars: Vars) -> Self {
         Self {
             world,
-            vars: Vars::default(),
+            vars,
             functions: HashMap::new(),
             arguments: Vec::new(),
             status: 0,

@@ -2,8 +2,9 @@
 //!
 //! Text is parsed ([`parse`], [`compound`], [`simple`], [`condition`], [`word`], [`braces`]) into a tree ([`ast`]) that
 //! is run ([`interp`], [`redirect`], [`assign`]): words are expanded ([`expand`], [`operate`], [`split`], [`arith`],
-//! [`pattern`]) and commands answered ([`builtins`], [`externals`]). It starts no process and reads of the machine only what everybody may
-//! ([`world`]). Whatever is not certain to mean the same to bash ends it with [`Uncertain`], and bash is asked.
+//! [`pattern`]) and commands answered ([`builtins`], [`externals`]). What the kernel decides is followed ([`trace`]). It
+//! starts no process and reads of the machine only what everybody may ([`world`]). Whatever is not certain to mean the
+//! same to bash ends it with [`Uncertain`], and bash is asked.
 
 mod arith;
 mod assign;
@@ -25,11 +26,13 @@ mod redirect;
 mod second;
 mod simple;
 mod split;
+mod trace;
 mod vars;
 mod word;
 mod world;
 
 pub(super) use second::read;
+pub(super) use trace::Trace;
 
 /// Why bash has to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

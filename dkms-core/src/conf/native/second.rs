@@ -1,12 +1,18 @@
 //! One round of reading: the file, then its values a second time (dkms-contract.md §3).
 
+use std::rc::Rc;
+
 use super::ast::{Arg, AssignValue, Kind};
 use super::builtins::is_special;
 use super::interp::{Flow, Interp};
+use super::vars::Vars;
 use super::world::World;
 use super::{Certain, Uncertain, parse};
 use crate::conf::{ConfFile, Entry, Scope};
 use crate::layout::Layout;
+
+/// What makes a value more than its text when it is read as bash.
+const ACTIVE: [char; 4] = ['$', '`', '\\', '"'];
 
 /// Reads a file, then lines of the second expansion that follow it.
 pub(in crate::conf) fn read(
@@ -15,7 +21,7 @@ pub(in crate::conf) fn read(
     file: Option<&ConfFile>,
     extra: &str,
 ) -> Certain<Vec<Entry>> {
-    let world = World { root: layout.root() };
+    let world = World { root: layout.root(), trace: &scope.trace };
     let mut lines = Vec::new();
     if let Some(file) = file {
         let text = std::str::from_utf8(&file.text).map_err(|_| Uncertain::new("a file that is not UTF-8"))?;
@@ -26,16 +32,20 @@ pub(in crate::conf) fn read(
             _ => return Err(Uncertain::new("an exit")),
         }
         for name in scope.names {
-            let Some(var) = shell.vars.get(name)? else { continue };
+            let Some(var) = shell.vars.peek(name)? else { continue };
             for (index, value) in var.elements() {
                 let value = value.strip_suffix('\r').unwrap_or(value);
+                // Words of the kernel that are read as bash, or held against files, may mean anything.
+                if value.contains(ACTIVE) || value.contains(['*', '?', '[', '(']) {
+                    scope.trace.read(name);
+                }
                 lines.push(line(&shell, name, index, value)?);
             }
         }
     }
     let mut shell = start(&world, scope)?;
     for (name, index, value) in lines {
-        if value.contains(['$', '`', '\\', '"']) {
+        if value.contains(ACTIVE) {
             expand_again(&mut shell, &format!("{name}[{index}]=\"{value}\""))?;
         } else {
             shell.vars.set_element(&name, index, value)?;
@@ -46,7 +56,7 @@ pub(in crate::conf) fn read(
     }
     let mut entries = Vec::new();
     for name in scope.names {
-        if let Some(var) = shell.vars.get(name)? {
+        if let Some(var) = shell.vars.peek(name)? {
             entries.extend(var.elements().into_iter().map(|(i, v)| ((*name).to_owned(), i.to_string(), v.to_owned())));
         }
     }
@@ -55,7 +65,7 @@ pub(in crate::conf) fn read(
 
 /// A shell that sees the caller's scope.
 fn start<'w>(world: &'w World<'w>, scope: &Scope) -> Certain<Interp<'w>> {
-    let mut shell = Interp::new(world);
+    let mut shell = Interp::new(world, Vars::new(Rc::clone(&scope.trace)));
     for (name, value) in &scope.vars {
         shell.vars.set(name, value.clone())?;
     }

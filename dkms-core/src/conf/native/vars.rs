@@ -1,8 +1,9 @@
 //! Variables: scalars and sparse arrays, with the scopes of functions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
-use super::{Certain, Uncertain};
+use super::{Certain, Trace, Uncertain};
 
 /// Where `=~` puts what it captured.
 const REMATCH: &str = "BASH_REMATCH";
@@ -109,16 +110,22 @@ pub(super) struct Vars {
     /// Whether what the last `=~` captured is not certain.
     uncertain_captures: bool,
     bytes: usize,
-}
-
-impl Default for Vars {
-    fn default() -> Self {
-        Self { live: HashMap::new(), hidden: vec![HashMap::new()], uncertain_captures: false, bytes: 0 }
-    }
+    /// Shared with the copies that subshells make: what they read counts.
+    trace: Rc<Trace>,
 }
 
 impl Vars {
+    pub(super) fn new(trace: Rc<Trace>) -> Self {
+        Self { live: HashMap::new(), hidden: vec![HashMap::new()], uncertain_captures: false, bytes: 0, trace }
+    }
+
     pub(super) fn get(&self, name: &str) -> Certain<Option<&Var>> {
+        self.trace.read(name);
+        self.peek(name)
+    }
+
+    /// What a variable holds, for what only hands it on.
+    pub(super) fn peek(&self, name: &str) -> Certain<Option<&Var>> {
         if name == REMATCH && self.uncertain_captures {
             return Err(Uncertain::new("what =~ captured"));
         }
@@ -137,6 +144,7 @@ impl Vars {
 
     /// `$IFS`; the default when it is unset.
     pub(super) fn ifs(&self) -> &str {
+        self.trace.read("IFS");
         self.live.get("IFS").and_then(|v| v.element(0)).unwrap_or(" \t\n")
     }
 

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use super::{Certain, Uncertain};
+use super::{Certain, Trace, Uncertain};
 
 /// The longest file that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -49,6 +49,7 @@ impl Kind {
 #[derive(Debug)]
 pub(super) struct World<'a> {
     pub(super) root: &'a Path,
+    pub(super) trace: &'a Trace,
 }
 
 impl World<'_> {
@@ -103,6 +104,7 @@ impl World<'_> {
 
     /// The real path, where everybody may walk to it; none when something on the way is not there.
     fn resolve(&self, path: &str) -> Certain<Option<PathBuf>> {
+        self.trace.decide();
         let rare = || Uncertain::new("a path that may look different from inside a sandbox");
         let path = Path::new(path);
         let mut parts: Vec<_> = path.components().rev().map(|c| c.as_os_str().to_owned()).collect();
