@@ -39,6 +39,26 @@ fn a_mistake_in_framework_conf_is_told_with_its_line(#[case] text: &str, #[case]
     assert!(output.stdout.is_empty() && told.is_empty(), "{told}");
 }
 
+#[test]
+fn a_value_that_is_not_understood_is_told_with_file_and_line() {
+    let root = tempfile::tempdir().unwrap();
+    write(&root.path().join("etc/dkms/framework.conf"), "verbose=no\ntry_sign_modules=true\n");
+    let more = root.path().join("etc/dkms/framework.conf.d/more.conf");
+    write(&more, "\n\ntry_sign_modules=\"maybe\"\n");
+    let (_, told) = dkms(&["status"], root.path());
+    let wanted = format!("dkms: {}:3: try_sign_modules=\"maybe\"; write true", more.display());
+    assert!(told.contains(&wanted), "{told}");
+}
+
+#[test]
+fn parallel_jobs_of_the_environment_is_told_as_such() {
+    let root = tempfile::tempdir().unwrap();
+    let mut status = Command::new(env!("CARGO_BIN_EXE_dkms"));
+    let output = status.args(["status", "--root"]).arg(root.path()).env("parallel_jobs", "few").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.starts_with("dkms: the environment: parallel_jobs=\"few\" is not a number"), "{told}");
+}
+
 #[rstest]
 #[case::absent("absent", "no such folder")]
 #[case::no_system("", "proc")]

@@ -235,6 +235,7 @@ const DONE: &[Case] = &[
         .given("pkg t-one 1.0; echo verbose=no > /etc/dkms/framework.conf"),
     // A mistake in the settings keeps nothing on the machine.
     case(8, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0; echo try_sign_modules=perhaps > /etc/dkms/framework.conf"),
+    case(8, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0; printf '[daemon]\\nnice = 20\\n' > /etc/dkms/dkmsd.toml"),
     case(0, "dkms remove t-one/1.0 --all 2> said; grep -q 'perhaps.*goes on without' said")
         .given("pkg t-one 1.0; dkms install t-one/1.0 -k $K; echo try_sign_modules=perhaps > /etc/dkms/framework.conf")
         .after("! test -e /lib/modules/$K/updates/dkms/tiny.ko; ! test -e /var/lib/dkms/t-one"),
