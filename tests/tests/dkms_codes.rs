@@ -555,6 +555,10 @@ const ARCHIVES: &[Case] = &[
     case(9, "dkms mktarball t-one/1.0 -k $K --archive /srv/row/ro/x.dkms.tar.gz; code=$?; umount ro; exit $code")
         .given("pkg t-one 1.0; dkms build t-one/1.0 -k $K; mkdir ro; mount -t tmpfs -o ro tmpfs ro")
         .err(&["/srv/row/ro"]),
+    case(9, "dkms mktarball t-one/1.0 --source-only --archive /srv/row/absent/x.tar.gz")
+        .given(ADDED)
+        .err(&["no folder /srv/row/absent"])
+        .after("! test -e /srv/row/absent"),
     case(9, "dkms ldtarball wrong.rpm").given("echo no rpm > wrong.rpm").err(&["wrong.rpm"]),
 ];
 
