@@ -87,6 +87,12 @@ impl PerKernel {
     pub fn for_kernel(&self, kernel: &KernelRelease) -> String {
         self.0.replace(KERNEL, kernel.as_str())
     }
+
+    /// Whether it is another one for each kernel.
+    #[must_use]
+    pub fn names_kernel(&self) -> bool {
+        self.0.contains(KERNEL)
+    }
 }
 
 /// Every setting, with its default where none was made. As JSON it goes from the daemon to its workers.

@@ -77,6 +77,51 @@ fn a_root_that_cannot_be_entered_says_so(#[case] below: &str, #[case] why: &str)
     assert!(told.contains("-k"), "the kernel is asked for before anything else: {told}");
 }
 
+/// The key that is there already takes no openssl in that root.
+#[rstest]
+#[case::by_default("", "var/lib/dkms/mok", "", 0)]
+#[case::set("mok_signing_key=/etc/keys/own.key\nmok_certificate=/etc/keys/own.pub\n", "etc/keys/own", "", 0)]
+#[case::a_kernel_s(
+    "mok_signing_key=/etc/keys/$kernelver.key\nmok_certificate=/etc/keys/$kernelver.pub\n",
+    "etc/keys/6.1",
+    "-k 6.1",
+    0
+)]
+#[case::which_kernel_s(
+    "mok_signing_key=/etc/keys/$kernelver.key\nmok_certificate=/etc/keys/$kernelver.pub\n",
+    "etc/keys/6.1",
+    "",
+    1
+)]
+fn the_key_of_another_root_needs_a_kernel_only_where_its_path_does(
+    #[case] conf: &str,
+    #[case] key: &str,
+    #[case] more: &str,
+    #[case] code: i32,
+) {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["proc", "dev"] {
+        fs::create_dir(root.path().join(folder)).unwrap();
+    }
+    write(&root.path().join("etc/os-release"), "ID=debian\n");
+    write(&root.path().join("etc/dkms/framework.conf"), conf);
+    write(&root.path().join(format!("{key}.key")), "key");
+    write(&root.path().join(format!("{key}.pub")), "certificate");
+    let words: Vec<_> = ["generate_mok"].into_iter().chain(more.split_whitespace()).collect();
+    let (output, told) = dkms(&words, root.path());
+    if !rustix::process::geteuid().is_root() {
+        assert!(told.contains("root"), "{told}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    if code == 0 {
+        assert!(said.contains("there already") && said.contains(&format!("/{key}.key")), "{said}");
+    } else {
+        assert!(told.contains("which kernel?"), "{told}");
+    }
+}
+
 #[rstest]
 #[case::said("", false)]
 #[case::verbose("--verbose", true)]

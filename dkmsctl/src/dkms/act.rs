@@ -2,6 +2,7 @@
 
 use dkms_core::engine::{Done, Engine, Order, autoinstall};
 use dkms_core::error::Error;
+use dkms_core::host::kernels;
 use dkms_core::model::{KernelId, KernelRelease, PackageId};
 use dkms_core::tree::{self, SourceState, TreePackage};
 
@@ -199,8 +200,13 @@ pub(crate) fn remove(machine: &Machine, args: &Args, terminal: &mut Terminal) ->
 
 /// Makes the key that modules are signed with, when it is not there.
 pub(crate) fn generate_mok(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
-    for kernel in machine.kernels(args)? {
-        let keys = machine.engine.make_keys(&kernel.release)?;
+    let kernels = if args.kernels.is_empty() && !machine.engine.keys_are_per_kernel() {
+        vec![kernels::running()?]
+    } else {
+        machine.kernels(args)?.into_iter().map(|kernel| kernel.release).collect()
+    };
+    for kernel in kernels {
+        let keys = machine.engine.make_keys(&kernel)?;
         let verb = if keys.made { "made" } else { "there already" };
         terminal.line(&format!("{verb}: key {}, certificate {}", keys.key.display(), keys.certificate.display()));
         if keys.made {

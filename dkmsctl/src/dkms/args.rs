@@ -65,9 +65,10 @@ impl Action {
         matches!(self, Self::Remove | Self::Unbuild | Self::Uninstall | Self::Mktarball | Self::Status)
     }
 
-    /// Whether it is for the running kernel where none is named.
+    /// Whether it is for the running kernel where none is named. The signing key is of all kernels, unless its path says
+    /// otherwise.
     fn has_default_kernel(self) -> bool {
-        !matches!(self, Self::Add | Self::Ldtarball | Self::Status)
+        !matches!(self, Self::Add | Self::Ldtarball | Self::Status | Self::GenerateMok)
     }
 
     /// Whether it is for one kernel.

@@ -59,6 +59,7 @@ fn shown(line: &str) -> String {
 #[case("remove a/1 --all --root /other", "remove a 1")]
 #[case("mktarball a/1 --source-only --root /other", "mktarball a 1")]
 #[case("status --root /other", "status")]
+#[case::a_key_is_of_all_kernels("generate_mok --root /other", "generate_mok")]
 #[case("nonsense", "")]
 fn words_come_in_any_order(#[case] line: &str, #[case] wanted: &str) {
     assert_eq!(shown(line), wanted);
