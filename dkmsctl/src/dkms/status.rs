@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use dkms_core::conf::{ConfLoader, Request};
+use dkms_core::error::Error;
 use dkms_core::host::distro::Distro;
+use dkms_core::host::kernels;
 use dkms_core::install::{self, Difference};
 use dkms_core::layout::Layout;
 use dkms_core::model::{KernelId, PackageId};
@@ -77,9 +79,13 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    let named = match &args.folder {
+        Some(folder) if args.name.is_none() => of_folder(args, folder, &layout, &packages, terminal),
+        _ => Named { name: args.name.clone(), version: args.version.clone() },
+    };
     let view = View { args, layout: &layout, loader: ConfLoader::new(&layout), distro: Distro::load(&layout).ok() };
     let mut rows = Vec::new();
-    for package in packages.iter().filter(|p| wanted(args, &p.id)) {
+    for package in packages.iter().filter(|p| named.fits(&p.id)) {
         if let SourceState::Broken(source) = &package.source {
             terminal.warning(&format!(
                 "{} is broken: its source {} is missing; put it back, or forget the package with: dkms remove {} --all",
@@ -99,9 +105,49 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn wanted(args: &Args, id: &PackageId) -> bool {
-    args.name.as_deref().is_none_or(|name| name == id.name.as_str())
-        && args.version.as_deref().is_none_or(|version| version == id.version.as_str())
+/// Which packages are asked for; what is none is any.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Named {
+    name: Option<String>,
+    version: Option<String>,
+}
+
+impl Named {
+    fn fits(&self, id: &PackageId) -> bool {
+        self.name.as_deref().is_none_or(|name| name == id.name.as_str())
+            && self.version.as_deref().is_none_or(|version| version == id.version.as_str())
+    }
+}
+
+/// Which package is meant by a word that is a source, too: one that is known by it as NAME or NAME/VERSION; else the one
+/// that the dkms.conf there describes.
+fn of_folder(args: &Args, folder: &Path, layout: &Layout, packages: &[TreePackage], terminal: &mut Terminal) -> Named {
+    let word = folder.to_string_lossy();
+    let (name, version) = match word.split_once('/') {
+        Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
+        None => (word.as_ref().to_owned(), None),
+    };
+    let known = Named { name: Some(name), version };
+    if packages.iter().any(|package| known.fits(&package.id)) {
+        return known;
+    }
+    let source = match &args.root {
+        Some(root) => root.join(folder.strip_prefix("/").unwrap_or(folder)),
+        None => folder.to_owned(),
+    };
+    match identify(&source, layout) {
+        Ok(id) => Named { name: Some(id.name.to_string()), version: Some(id.version.to_string()) },
+        Err(error) => {
+            terminal.warning(&format!("which package {} is cannot be told: {error}", folder.display()));
+            known
+        }
+    }
+}
+
+fn identify(source: &Path, layout: &Layout) -> Result<PackageId, Error> {
+    let kernel = KernelId { release: kernels::running()?, arch: kernels::machine()? };
+    let request = Request { source, conf: None, package: None, kernel: &kernel, strict: false, directives: &[] };
+    Ok(ConfLoader::new(layout).load(&request)?.recipe.package)
 }
 
 struct View<'a> {
