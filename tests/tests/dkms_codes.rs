@@ -567,7 +567,20 @@ fn every_code_and_every_line_is_as_the_interface_says() {
     let kit = Kit::start("codes", &["0.9", "1.0", "2.0"]);
     let all: Vec<Case> = [STATUS, DONE, REFUSED, FAILED, KERNELS, ARCHIVES].concat();
     kit.check(&all);
-    let json = kit.sh("fresh; pkg t-one 1.0; dkms install t-one/1.0 -k $K > /dev/null; dkms status --json");
-    let json: serde_json::Value = serde_json::from_str(&json).expect("status --json prints JSON");
-    assert!(json.to_string().contains(&kit.kernel), "{json}");
+    let json = kit.sh(
+        "fresh; pkg t-one 1.0; pkg t-two 2.0; dkms install t-one/1.0 -k $K > /dev/null; dkms add t-two/2.0 > /dev/null
+         dkms status --json",
+    );
+    let found: serde_json::Value = serde_json::from_str(&json).expect("status --json prints JSON");
+    let wanted = serde_json::json!({ "format": 1, "packages": [
+        {
+            "package": "t-one", "version": "1.0", "kernel": kit.kernel, "arch": "x86_64", "state": "installed",
+            "from": null, "original_modules": false, "difference": null
+        },
+        {
+            "package": "t-two", "version": "2.0", "kernel": null, "arch": null, "state": "added",
+            "from": null, "original_modules": false, "difference": null
+        },
+    ] });
+    assert_eq!(found, wanted);
 }
