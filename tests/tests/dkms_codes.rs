@@ -233,6 +233,11 @@ const DONE: &[Case] = &[
         .given("pkg t-one 1.0; echo verbose=yes > /etc/dkms/framework.conf"),
     case(0, "dkms build t-one/1.0 -k $K > said; ! grep ': adding' said")
         .given("pkg t-one 1.0; echo verbose=no > /etc/dkms/framework.conf"),
+    // What the caller's environment says is no matter of a build's; the settings name what is.
+    case(0, "KCFLAGS=-DX dkms build t-one/1.0 -k $K --directive 'MAKE[0]=! env | grep KCFLAGS && cp ready/$kernelver/tiny.ko .'")
+        .given("pkg t-one 1.0"),
+    case(0, "dkms build t-one/1.0 -k $K --directive 'MAKE[0]=env | grep KCFLAGS=-DX && cp ready/$kernelver/tiny.ko .'")
+        .given("pkg t-one 1.0; echo build_environment=/etc/dkms/for-builds > /etc/dkms/framework.conf; echo 'export KCFLAGS=-DX' > /etc/dkms/for-builds"),
     // A mistake in the settings keeps nothing on the machine.
     case(8, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0; echo try_sign_modules=perhaps > /etc/dkms/framework.conf"),
     case(8, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0; printf '[daemon]\\nnice = 20\\n' > /etc/dkms/dkmsd.toml"),
