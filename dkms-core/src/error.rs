@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::build::toolchain::Missing;
 use crate::model::{InvalidName, KernelId, KernelRelease, PackageId, PackageName};
+use crate::settings::Mistake;
 
 /// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -144,15 +145,11 @@ pub enum Error {
         problems: Vec<String>,
     },
 
-    /// A setting of our own is not understood.
-    #[error("{}:{line}: {why}", path.display())]
+    /// Settings of framework.conf or dkmsd.toml are not understood.
+    #[error("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     BadSettings {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
-        /// What is wrong, and what to write instead.
-        why: String,
+        /// Each with file and line.
+        mistakes: Vec<Mistake>,
     },
 
     /// dkms.conf could not be evaluated at all.
@@ -559,7 +556,6 @@ impl Error {
             | Self::Canceled
             | Self::Held { .. }
             | Self::NoTemplate
-            | Self::BadSettings { .. }
             | Self::OnlyBinaries { .. } => 1,
             Self::NoSource { .. } | Self::SameKernel { .. } | Self::NoArchive { .. } | Self::NotARoot { .. } => 2,
             Self::AlreadyAdded { .. }
@@ -582,6 +578,7 @@ impl Error {
             | Self::Pack { .. } => 6,
             Self::ModuleNotBuilt { .. } | Self::BadArchive { .. } => 7,
             Self::BadConf { .. }
+            | Self::BadSettings { .. }
             | Self::Evaluation { .. }
             | Self::EmptySource { .. }
             | Self::Neither { .. }

@@ -1,12 +1,14 @@
 //! framework.conf (dkms-contract.md §4) and dkmsd.toml: what an administrator decides.
 
 mod daemon;
+mod mistake;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use daemon::{DaemonSettings, IoPriority, PackageSettings, Priority};
+pub use mistake::Mistake;
 
 use crate::conf::{ConfFile, Evaluator};
 use crate::error::{Error, IoContext, Result};
@@ -36,11 +38,32 @@ pub const NAMES: &[&str] = &[
     "continue_on_error",
 ];
 
+/// A value of framework.conf that is not understood.
+struct Problem {
+    name: &'static str,
+    value: String,
+    /// What is wrong with it and what to write; stands right behind it.
+    what: &'static str,
+}
+
+impl Problem {
+    /// With the line that it comes from; `parallel_jobs` may come from the environment.
+    fn placed(self, files: &[ConfFile]) -> Mistake {
+        let Self { name, value, what } = self;
+        let main = || files.first().filter(|_| name != "parallel_jobs").map(|file| file.path.clone());
+        let (path, line) = match mistake::place_of(files, name, &value) {
+            Some((path, line)) => (Some(path), Some(line)),
+            None => (main(), None),
+        };
+        Mistake { path, line, why: format!("{name}=\"{value}\"{what}") }
+    }
+}
+
 /// Stands for the kernel in settings, until [`PerKernel::for_kernel`] puts one in.
 const KERNEL: &str = "$kernelver";
 
 /// What is wrong with a folder that is named so.
-const NO_FULL_PATH: &str = "is not a full path; write one that begins with /";
+const NO_FULL_PATH: &str = " is not a full path; write one that begins with /";
 
 /// Whether modules are signed, where the kernel's configuration wants signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -63,6 +86,12 @@ impl PerKernel {
     #[must_use]
     pub fn for_kernel(&self, kernel: &KernelRelease) -> String {
         self.0.replace(KERNEL, kernel.as_str())
+    }
+
+    /// Whether it is another one for each kernel.
+    #[must_use]
+    pub fn names_kernel(&self) -> bool {
+        self.0.contains(KERNEL)
     }
 }
 
@@ -123,7 +152,7 @@ impl Settings {
     /// Reads the settings below a root.
     ///
     /// # Errors
-    /// When a file cannot be read or evaluated, or a setting is not understood: with the file and what to write.
+    /// When a file cannot be read or evaluated, or a setting is not understood: with file, line and what to write.
     pub fn load(layout_root: &Path) -> Result<Self> {
         match Self::read(layout_root)? {
             (settings, None) => Ok(settings),
@@ -138,8 +167,10 @@ impl Settings {
     /// When a file cannot be read or evaluated, or does not tell where the trees are.
     pub fn load_in_spite_of_mistakes(layout_root: &Path) -> Result<(Self, Option<Error>)> {
         match Self::read(layout_root)? {
-            (_, Some(Error::BadConf { path, problems })) if problems.iter().any(|why| why.ends_with(NO_FULL_PATH)) => {
-                Err(Error::BadConf { path, problems })
+            (_, Some(Error::BadSettings { mistakes }))
+                if mistakes.iter().any(|mistake| mistake.why.ends_with(NO_FULL_PATH)) =>
+            {
+                Err(Error::BadSettings { mistakes })
             }
             read => Ok(read),
         }
@@ -159,15 +190,15 @@ impl Settings {
         if let Some(jobs) = environment_jobs {
             values.entry("parallel_jobs".to_owned()).or_insert(jobs);
         }
-        let (own, mistake) = match daemon::load(&layout.config_dir().join("dkmsd.toml")) {
-            Ok(own) => (own, None),
-            Err(mistake @ Error::BadSettings { .. }) => (Default::default(), Some(mistake)),
+        let (own, in_own) = match daemon::load(&layout.config_dir().join("dkmsd.toml")) {
+            Ok(own) => (own, Vec::new()),
+            Err(Error::BadSettings { mistakes }) => (Default::default(), mistakes),
             Err(error) => return Err(error),
         };
         let (settings, problems) = Self::from_values(layout_root, values, own.0, own.1);
-        let path = layout.config_dir().join("framework.conf");
-        let mistake = if problems.is_empty() { mistake } else { Some(Error::BadConf { path, problems }) };
-        Ok((settings, mistake))
+        let mut mistakes: Vec<Mistake> = problems.into_iter().map(|problem| problem.placed(&files)).collect();
+        mistakes.extend(in_own);
+        Ok((settings, (!mistakes.is_empty()).then_some(Error::BadSettings { mistakes })))
     }
 
     /// What goes where nothing was set.
@@ -206,16 +237,16 @@ impl Settings {
         mut values: BTreeMap<String, String>,
         daemon: DaemonSettings,
         packages: BTreeMap<PackageName, PackageSettings>,
-    ) -> (Self, Vec<String>) {
+    ) -> (Self, Vec<Problem>) {
         values.retain(|_, value| !value.is_empty());
         let mut take = |name: &str| values.remove(name);
         let mut problems = Vec::new();
-        let mut tree = |name: &str, value: Option<String>| {
+        let mut tree = |name: &'static str, value: Option<String>| {
             let path = value.map(PathBuf::from)?;
             if path.is_absolute() {
                 return Some(path);
             }
-            problems.push(format!("{name}=\"{}\" {NO_FULL_PATH}", path.display()));
+            problems.push(Problem { name, value: path.to_string_lossy().into_owned(), what: NO_FULL_PATH });
             None
         };
         let source_tree = tree("source_tree", take("source_tree"));
@@ -226,7 +257,8 @@ impl Settings {
         let parallel_jobs = take("parallel_jobs").and_then(|jobs| {
             let number = jobs.parse().ok();
             if number.is_none() {
-                problems.push(format!("parallel_jobs=\"{jobs}\" is not a number; write one, 0 for no limit"));
+                let what = " is not a number; write one, 0 for no limit";
+                problems.push(Problem { name: "parallel_jobs", value: jobs, what });
             }
             number
         });
@@ -235,7 +267,8 @@ impl Settings {
             Some("true") => TrySign::Yes,
             Some("false") => TrySign::No,
             Some(other) => {
-                problems.push(format!("try_sign_modules=\"{other}\"; write true, false or not_in_chroot"));
+                let what = "; write true, false or not_in_chroot";
+                problems.push(Problem { name: "try_sign_modules", value: other.to_owned(), what });
                 TrySign::default()
             }
         };

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  done, or fit
+  0  done, or so already; fit
   1  something failed, or is not fit
   2  the command line makes no sense
   3  dkmsd is not running, or went away

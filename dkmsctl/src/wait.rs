@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use dkms_core::bus::names::{BUS_NAME, JOB_INTERFACE, job_id};
-use dkms_core::bus::{Link, StatusFilter, StatusRow};
+use dkms_core::bus::{HistoryRow, Link, StatusFilter};
 use tokio::sync::mpsc::UnboundedReceiver;
 use zbus::names::InterfaceName;
 use zbus::{OwnedObjectPath, fdo};
 
 use crate::failure::{Exit, Failure};
 use crate::out::Out;
-use crate::render::progress::{self, JobView};
+use crate::render::progress::{self, End, JobView, Sums};
 use crate::signals::{self, Changes, Signal};
 
 /// Stands before the method that makes the jobs is called, so that no end is missed.
@@ -19,7 +19,10 @@ pub(crate) struct Waiter {
     signals: UnboundedReceiver<Signal>,
 }
 
-/// Whether what was skipped counts as not done: it does when it was asked for by name.
+/// How many finished jobs are asked for first to find the one that has just ended.
+pub(crate) const NEWEST: u32 = 32;
+
+/// Whether what was skipped counts as not done: it does when it was asked for by name. What was so already never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Skipped {
     Fine,
@@ -55,13 +58,6 @@ impl Followed {
     fn elapsed(&self) -> Option<Duration> {
         self.since.map(|s| s.elapsed())
     }
-}
-
-#[derive(Default)]
-struct Sums {
-    done: usize,
-    skipped: usize,
-    failed: usize,
 }
 
 impl Waiter {
@@ -137,7 +133,7 @@ impl Waiter {
         }
         out.redraw(&[])?;
         if several {
-            out.line(&progress::summary(sums.done, sums.skipped, sums.failed, out.look()))?;
+            out.line(&progress::summary(&sums, out.look()))?;
         }
         let fine = sums.failed == 0 && (sums.skipped == 0 || skipped == Skipped::Fine);
         Ok(if fine { Exit::Done } else { Exit::Failed })
@@ -170,24 +166,39 @@ async fn look_at(link: &Link, id: u32, path: &OwnedObjectPath, operation: &str) 
 }
 
 async fn report(link: &Link, job: &Followed, result: &str, sums: &mut Sums, out: &mut Out) -> Result<(), Failure> {
+    let end = if result == "done" { End::default() } else { end(link, &job.view).await? };
     match result {
         "done" => sums.done += 1,
+        "skipped" if end.job.unchanged => sums.unchanged += 1,
         "skipped" => sums.skipped += 1,
         _ => sums.failed += 1,
     }
-    let row = if result == "done" { None } else { row(link, &job.view).await? };
-    let text = progress::ended(&job.view, result, row.as_ref(), job.elapsed(), out.look());
+    let text = progress::ended(&job.view, result, &end, job.elapsed(), out.look());
     Ok(out.print(&text)?)
 }
 
-async fn row(link: &Link, job: &JobView) -> Result<Option<StatusRow>, Failure> {
+/// What the daemon has on record of the end of a job, which stands there before its end is signalled. A row of the status
+/// counts only as far as it tells of the same attempt: it may be of another job, and is of none where no kernel is named.
+async fn end(link: &Link, job: &JobView) -> Result<End, Failure> {
+    let manager = link.manager();
+    let of_it = |row: &HistoryRow| row.job == job.id && row.package == job.package && row.version == job.version;
+    let mut found = manager.list_history(NEWEST).await?.into_iter().find(of_it);
+    if found.is_none() {
+        found = manager.list_history(0).await?.into_iter().find(of_it);
+    }
+    let record = found.unwrap_or_default();
+    if record.log.is_empty() || job.kernel.is_empty() {
+        return Ok(End { job: record, ..End::default() });
+    }
     let filter = StatusFilter {
         package: job.package.clone(),
         version: job.version.clone(),
         kernel: job.kernel.clone(),
-        ..StatusFilter::default()
+        arch: record.arch.clone(),
     };
-    Ok(link.manager().list_status(&filter).await?.into_iter().next())
+    let mut rows = manager.list_status(&filter).await?.into_iter();
+    let excerpt = rows.find(|row| row.log == record.log).map(|row| row.excerpt).unwrap_or_default();
+    Ok(End { job: record, excerpt })
 }
 
 fn goes(ids: &[String]) -> String {

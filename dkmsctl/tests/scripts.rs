@@ -31,6 +31,58 @@ fn source(root: &Path, version: &str, post_add: Option<&str>) {
     }
 }
 
+/// What a word names, where the current folder has a folder of that name.
+#[test]
+fn a_source_in_the_current_folder_is_its_package_to_status() {
+    let root = tempfile::tempdir().unwrap();
+    for version in ["1", "2"] {
+        source(root.path(), version, None);
+        assert_eq!(dkms(root.path(), &["add", &format!("a/{version}")]).status.code(), Some(0));
+    }
+    let other = root.path().join("src/b-1");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("dkms.conf"), "PACKAGE_NAME=b\nPACKAGE_VERSION=1\nDEST_MODULE_LOCATION=/updates\n").unwrap();
+    assert_eq!(dkms(root.path(), &["add", "b/1"]).status.code(), Some(0));
+    let here = root.path().join("here");
+    fs::create_dir(&here).unwrap();
+    for (folder, version) in [("a", "1"), ("driver", "2")] {
+        fs::create_dir(here.join(folder)).unwrap();
+        fs::copy(root.path().join(format!("src/a-{version}/dkms.conf")), here.join(folder).join("dkms.conf")).unwrap();
+    }
+    fs::create_dir(here.join("b")).unwrap();
+    fs::write(here.join("b/dkms.conf"), "PACKAGE_NAME=\n").unwrap();
+    let status = |word: &str| {
+        let mut command = Command::new(DKMS);
+        command.args(["status", word]).current_dir(&here);
+        command.arg("--dkmstree").arg(root.path().join("tree")).arg("--sourcetree").arg(root.path().join("src"));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(status("a"), "a/1: added\na/2: added\n", "a name that is known is that name");
+    assert_eq!(status("./a"), "a/1: added\n", "a path is the source there");
+    assert_eq!(status("driver"), "a/2: added\n", "and so is a word that is no name here");
+    assert_eq!(status("driver/dkms.conf"), "a/2: added\n");
+    assert_eq!(status("b"), "b/1: added\n");
+    assert_eq!(status("./b"), "", "nothing is known of what does not say its name");
+}
+
+#[test]
+fn a_folder_without_a_conf_is_told_as_such() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("drivers/x")).unwrap();
+    for action in ["add", "build"] {
+        let mut command = Command::new(DKMS);
+        command.args([action, "drivers/x", "-k", "6.1"]).current_dir(root.path());
+        command.arg("--dkmstree").arg(root.path().join("tree")).arg("--sourcetree").arg(root.path().join("src"));
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("the folder drivers/x is there, and has no dkms.conf"), "{told}");
+        assert!(told.contains("src/drivers-x"), "{told}");
+    }
+}
+
 #[test]
 fn what_a_script_says_gives_the_terminal_no_orders() {
     let root = tempfile::tempdir().unwrap();

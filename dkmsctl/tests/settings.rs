@@ -39,6 +39,26 @@ fn a_mistake_in_framework_conf_is_told_with_its_line(#[case] text: &str, #[case]
     assert!(output.stdout.is_empty() && told.is_empty(), "{told}");
 }
 
+#[test]
+fn a_value_that_is_not_understood_is_told_with_file_and_line() {
+    let root = tempfile::tempdir().unwrap();
+    write(&root.path().join("etc/dkms/framework.conf"), "verbose=no\ntry_sign_modules=true\n");
+    let more = root.path().join("etc/dkms/framework.conf.d/more.conf");
+    write(&more, "\n\ntry_sign_modules=\"maybe\"\n");
+    let (_, told) = dkms(&["status"], root.path());
+    let wanted = format!("dkms: {}:3: try_sign_modules=\"maybe\"; write true", more.display());
+    assert!(told.contains(&wanted), "{told}");
+}
+
+#[test]
+fn parallel_jobs_of_the_environment_is_told_as_such() {
+    let root = tempfile::tempdir().unwrap();
+    let mut status = Command::new(env!("CARGO_BIN_EXE_dkms"));
+    let output = status.args(["status", "--root"]).arg(root.path()).env("parallel_jobs", "few").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.starts_with("dkms: the environment: parallel_jobs=\"few\" is not a number"), "{told}");
+}
+
 #[rstest]
 #[case::absent("absent", "no such folder")]
 #[case::no_system("", "proc")]
@@ -55,6 +75,51 @@ fn a_root_that_cannot_be_entered_says_so(#[case] below: &str, #[case] why: &str)
     let (output, told) = dkms(&["build", "a/1"], &root);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("-k"), "the kernel is asked for before anything else: {told}");
+}
+
+/// The key that is there already takes no openssl in that root.
+#[rstest]
+#[case::by_default("", "var/lib/dkms/mok", "", 0)]
+#[case::set("mok_signing_key=/etc/keys/own.key\nmok_certificate=/etc/keys/own.pub\n", "etc/keys/own", "", 0)]
+#[case::a_kernel_s(
+    "mok_signing_key=/etc/keys/$kernelver.key\nmok_certificate=/etc/keys/$kernelver.pub\n",
+    "etc/keys/6.1",
+    "-k 6.1",
+    0
+)]
+#[case::which_kernel_s(
+    "mok_signing_key=/etc/keys/$kernelver.key\nmok_certificate=/etc/keys/$kernelver.pub\n",
+    "etc/keys/6.1",
+    "",
+    1
+)]
+fn the_key_of_another_root_needs_a_kernel_only_where_its_path_does(
+    #[case] conf: &str,
+    #[case] key: &str,
+    #[case] more: &str,
+    #[case] code: i32,
+) {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["proc", "dev"] {
+        fs::create_dir(root.path().join(folder)).unwrap();
+    }
+    write(&root.path().join("etc/os-release"), "ID=debian\n");
+    write(&root.path().join("etc/dkms/framework.conf"), conf);
+    write(&root.path().join(format!("{key}.key")), "key");
+    write(&root.path().join(format!("{key}.pub")), "certificate");
+    let words: Vec<_> = ["generate_mok"].into_iter().chain(more.split_whitespace()).collect();
+    let (output, told) = dkms(&words, root.path());
+    if !rustix::process::geteuid().is_root() {
+        assert!(told.contains("root"), "{told}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    if code == 0 {
+        assert!(said.contains("there already") && said.contains(&format!("/{key}.key")), "{said}");
+    } else {
+        assert!(told.contains("which kernel?"), "{told}");
+    }
 }
 
 #[rstest]

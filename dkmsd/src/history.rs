@@ -36,6 +36,12 @@ struct Line {
     reason: String,
     error: String,
     #[serde(default)]
+    first_error: String,
+    #[serde(default)]
+    log: String,
+    #[serde(default)]
+    unchanged: bool,
+    #[serde(default)]
     from_cache: bool,
 }
 
@@ -53,17 +59,67 @@ impl From<&HistoryRow> for Line {
             seconds,
             reason,
             error,
+            first_error,
+            log,
+            unchanged,
             from_cache,
         } = row.clone();
-        Self { at, job, operation, package, version, kernel, arch, result, seconds, reason, error, from_cache }
+        Self {
+            at,
+            job,
+            operation,
+            package,
+            version,
+            kernel,
+            arch,
+            result,
+            seconds,
+            reason,
+            error,
+            first_error,
+            log,
+            unchanged,
+            from_cache,
+        }
     }
 }
 
 impl From<Line> for HistoryRow {
     fn from(line: Line) -> Self {
-        let Line { at, job, operation, package, version, kernel, arch, result, seconds, reason, error, from_cache } =
-            line;
-        Self { at, job, operation, package, version, kernel, arch, result, seconds, reason, error, from_cache }
+        let Line {
+            at,
+            job,
+            operation,
+            package,
+            version,
+            kernel,
+            arch,
+            result,
+            seconds,
+            reason,
+            error,
+            first_error,
+            log,
+            unchanged,
+            from_cache,
+        } = line;
+        Self {
+            at,
+            job,
+            operation,
+            package,
+            version,
+            kernel,
+            arch,
+            result,
+            seconds,
+            reason,
+            error,
+            first_error,
+            log,
+            unchanged,
+            from_cache,
+        }
     }
 }
 

@@ -24,10 +24,25 @@ const PRIORITIES: PriorityMappings = PriorityMappings {
     trace: Priority::Debug,
 };
 
+/// The variable that says what is logged.
+const LOG: &str = "DKMSD_LOG";
+
+/// What libraries say that is nobody's business: notify warns of each watch that went with its folder.
+const LIBRARIES: &str = "zbus=warn,notify=error";
+
+/// What is logged: as asked for, else `otherwise`. Libraries are quiet unless they are named.
+fn filter(asked: Option<&str>, otherwise: &str) -> EnvFilter {
+    let with = |words: &str| EnvFilter::try_new(format!("{LIBRARIES},{words}"));
+    asked
+        .filter(|asked| !asked.is_empty())
+        .and_then(|asked| with(asked).ok())
+        .or_else(|| with(otherwise).ok())
+        .unwrap_or_default()
+}
+
 /// Sends the log to the journal, with fields, under systemd; else to stderr.
 pub fn start_log() {
-    let filter = EnvFilter::try_from_env("DKMSD_LOG").unwrap_or_else(|_| EnvFilter::new("info,zbus=warn,notify=off"));
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter(std::env::var(LOG).ok().as_deref(), "info"));
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     match tracing_journald::layer() {
         Ok(journal) if under_systemd => {
@@ -44,7 +59,7 @@ pub fn start_log() {
 
 /// A worker's log: lines for the daemon's own stderr.
 pub fn start_worker_log() {
-    let filter = EnvFilter::try_from_env("DKMSD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = filter(std::env::var(LOG).ok().as_deref(), "warn");
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
@@ -117,6 +132,29 @@ fn status_line(snapshot: &Snapshot) -> String {
 mod tests {
     use super::*;
     use dkms_core::bus::types::StatusRow;
+    use rstest::rstest;
+    use tracing::{Level, enabled};
+
+    #[rstest]
+    #[case::unset(None, [true, false, false])]
+    #[case::empty(Some(""), [true, false, false])]
+    #[case::everything(Some("debug"), [true, true, false])]
+    #[case::less(Some("warn"), [false, false, false])]
+    #[case::a_library_by_name(Some("notify=warn"), [false, false, true])]
+    #[case::nonsense(Some("=/="), [true, false, false])]
+    fn libraries_are_quiet_unless_named(#[case] asked: Option<&str>, #[case] wanted: [bool; 3]) {
+        let (shown, error) =
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(filter(asked, "info")), || {
+                let shown = [
+                    enabled!(target: "dkmsd::app", Level::INFO),
+                    enabled!(target: "dkmsd::app", Level::DEBUG),
+                    enabled!(target: "notify::inotify", Level::WARN),
+                ];
+                (shown, enabled!(target: "notify::inotify", Level::ERROR))
+            });
+        assert_eq!(shown, wanted);
+        assert!(error, "an error is said by whoever it is of");
+    }
 
     #[test]
     fn the_status_line_names_what_matters() {

@@ -233,8 +233,14 @@ const DONE: &[Case] = &[
         .given("pkg t-one 1.0; echo verbose=yes > /etc/dkms/framework.conf"),
     case(0, "dkms build t-one/1.0 -k $K > said; ! grep ': adding' said")
         .given("pkg t-one 1.0; echo verbose=no > /etc/dkms/framework.conf"),
+    // What the caller's environment says is no matter of a build's; the settings name what is.
+    case(0, "KCFLAGS=-DX dkms build t-one/1.0 -k $K --directive 'MAKE[0]=! env | grep KCFLAGS && cp ready/$kernelver/tiny.ko .'")
+        .given("pkg t-one 1.0"),
+    case(0, "dkms build t-one/1.0 -k $K --directive 'MAKE[0]=env | grep KCFLAGS=-DX && cp ready/$kernelver/tiny.ko .'")
+        .given("pkg t-one 1.0; echo build_environment=/etc/dkms/for-builds > /etc/dkms/framework.conf; echo 'export KCFLAGS=-DX' > /etc/dkms/for-builds"),
     // A mistake in the settings keeps nothing on the machine.
     case(8, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0; echo try_sign_modules=perhaps > /etc/dkms/framework.conf"),
+    case(8, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0; printf '[daemon]\\nnice = 20\\n' > /etc/dkms/dkmsd.toml"),
     case(0, "dkms remove t-one/1.0 --all 2> said; grep -q 'perhaps.*goes on without' said")
         .given("pkg t-one 1.0; dkms install t-one/1.0 -k $K; echo try_sign_modules=perhaps > /etc/dkms/framework.conf")
         .after("! test -e /lib/modules/$K/updates/dkms/tiny.ko; ! test -e /var/lib/dkms/t-one"),
@@ -554,6 +560,10 @@ const ARCHIVES: &[Case] = &[
     case(9, "dkms mktarball t-one/1.0 -k $K --archive /srv/row/ro/x.dkms.tar.gz; code=$?; umount ro; exit $code")
         .given("pkg t-one 1.0; dkms build t-one/1.0 -k $K; mkdir ro; mount -t tmpfs -o ro tmpfs ro")
         .err(&["/srv/row/ro"]),
+    case(9, "dkms mktarball t-one/1.0 --source-only --archive /srv/row/absent/x.tar.gz")
+        .given(ADDED)
+        .err(&["no folder /srv/row/absent"])
+        .after("! test -e /srv/row/absent"),
     case(9, "dkms ldtarball wrong.rpm").given("echo no rpm > wrong.rpm").err(&["wrong.rpm"]),
 ];
 
@@ -562,7 +572,20 @@ fn every_code_and_every_line_is_as_the_interface_says() {
     let kit = Kit::start("codes", &["0.9", "1.0", "2.0"]);
     let all: Vec<Case> = [STATUS, DONE, REFUSED, FAILED, KERNELS, ARCHIVES].concat();
     kit.check(&all);
-    let json = kit.sh("fresh; pkg t-one 1.0; dkms install t-one/1.0 -k $K > /dev/null; dkms status --json");
-    let json: serde_json::Value = serde_json::from_str(&json).expect("status --json prints JSON");
-    assert!(json.to_string().contains(&kit.kernel), "{json}");
+    let json = kit.sh(
+        "fresh; pkg t-one 1.0; pkg t-two 2.0; dkms install t-one/1.0 -k $K > /dev/null; dkms add t-two/2.0 > /dev/null
+         dkms status --json",
+    );
+    let found: serde_json::Value = serde_json::from_str(&json).expect("status --json prints JSON");
+    let wanted = serde_json::json!({ "format": 1, "packages": [
+        {
+            "package": "t-one", "version": "1.0", "kernel": kit.kernel, "arch": "x86_64", "state": "installed",
+            "from": null, "original_modules": false, "difference": null
+        },
+        {
+            "package": "t-two", "version": "2.0", "kernel": null, "arch": null, "state": "added",
+            "from": null, "original_modules": false, "difference": null
+        },
+    ] });
+    assert_eq!(found, wanted);
 }

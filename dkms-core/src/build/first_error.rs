@@ -104,7 +104,7 @@ impl FirstError {
 
 /// By which line each kind is known; the first that matches decides.
 const CAUSES: &[(Kind, &str)] = &[
-    (Kind::DiskFull, r"No space left on device|Disk quota exceeded"),
+    (Kind::DiskFull, r"No space left on device|Disk quota exceeded|^fixdep: not all data was written to the output"),
     (
         Kind::Memory,
         r"Killed signal terminated program|virtual memory exhausted|[Cc]annot allocate memory|^cc1\w*: out of memory|\bKilled\s+(\S*/)?(cc1|gcc|clang|ld|as|rustc)|^Killed$|\bKilled\s+make\b|^make(\[\d+\])?: \*{3} \[.*\] Killed$|\b[Oo]ut of memory\b",

@@ -153,6 +153,12 @@ dictionary!(
         reason: String,
         /// Why it did not end as done, one line.
         error: String,
+        /// The first compiler error of a build that failed.
+        first_error: String,
+        /// Path of the log of a build that failed; empty when this job has left none.
+        log: String,
+        /// It was skipped because it was so already: what was asked for is there.
+        unchanged: bool,
         /// Nothing was compiled: the build came out of the cache.
         from_cache: bool,
     }

@@ -8,6 +8,7 @@ use crate::artifact::{keys, sign};
 use crate::error::Result;
 use crate::host::secure_boot::SecureBoot;
 use crate::model::KernelRelease;
+use crate::settings::PerKernel;
 use crate::tree::files;
 
 /// Where the signing key and its certificate are.
@@ -55,6 +56,13 @@ impl Engine {
         let certificate_exists = files::look(&certificate_file)?.is_some();
         let certificate = Certificate::read(&certificate_file)?;
         Ok(Mok { key, certificate_file, key_exists, certificate_exists, certificate, boot, enforced })
+    }
+
+    /// Whether each kernel has a key or a certificate of its own.
+    #[must_use]
+    pub fn keys_are_per_kernel(&self) -> bool {
+        let set = [&self.settings.mok_signing_key, &self.settings.mok_certificate];
+        set.into_iter().flatten().any(PerKernel::names_kernel)
     }
 
     /// Makes key and certificate where they are not there, in a chroot too: it was asked for.

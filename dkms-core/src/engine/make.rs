@@ -16,7 +16,7 @@ use crate::host::headers::{HeaderState, Headers};
 use crate::host::users::{self, User};
 use crate::model::{KernelId, PackageId};
 use crate::observe;
-use crate::settings::Priority;
+use crate::settings::{Mistake, Priority};
 use crate::tree::{self, Manifest, Wanted};
 
 impl Engine {
@@ -197,10 +197,10 @@ impl Engine {
         match set.user.as_deref() {
             None => Ok(self.user.clone()),
             Some("root") => Ok(None),
-            Some(name) => users::named(&self.layout, name).map(Some).ok_or_else(|| Error::BadSettings {
-                path: self.layout.config_dir().join("dkmsd.toml"),
-                line: set.user_line,
-                why: format!("[package.{}] names the user {name}, whom this machine does not know", package.name),
+            Some(name) => users::named(&self.layout, name).map(Some).ok_or_else(|| {
+                let why = format!("[package.{}] names the user {name}, whom this machine does not know", package.name);
+                let (path, line) = (Some(self.layout.config_dir().join("dkmsd.toml")), Some(set.user_line));
+                Error::BadSettings { mistakes: vec![Mistake { path, line, why }] }
             }),
         }
     }

@@ -101,7 +101,7 @@ impl Engine {
         Ok(kernels)
     }
 
-    /// Where the archive goes; its folder exists then, and can be written.
+    /// Where the archive goes; its folder exists then, and can be written. Only the package's own is made.
     fn destination(&self, pack: &PackTarball, kernels: &[KernelId]) -> Result<PathBuf> {
         let ours = self.layout.tarball_dir(&pack.package);
         let archive = match &pack.archive {
@@ -110,8 +110,16 @@ impl Engine {
             Some(path) => path.clone(),
         };
         let folder = archive.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Made as a trial, because access(2) says nothing of a read-only or odd file system.
-        let written = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+        let there = if folder == ours {
+            std::fs::create_dir_all(folder)
+        } else if std::fs::exists(folder).unwrap_or(true) {
+            Ok(())
+        } else {
+            let why = format!("there is no folder {}", folder.display());
+            Err(std::io::Error::new(std::io::ErrorKind::NotFound, why))
+        };
+        // A file is made as a trial, because access(2) says nothing of a read-only or odd file system.
+        let written = there.and_then(|()| tempfile::tempfile_in(folder));
         match written {
             Ok(_) => Ok(archive),
             Err(source) => Err(Error::Destination { path: archive, source }),

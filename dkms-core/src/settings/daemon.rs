@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Mistake;
 use crate::error::{Error, IoContext, Result};
 use crate::model::PackageName;
 
@@ -155,7 +156,10 @@ pub(super) fn load(path: &Path) -> Result<(DaemonSettings, BTreeMap<PackageName,
 }
 
 fn parse(path: &Path, text: &str) -> Result<(DaemonSettings, BTreeMap<PackageName, PackageSettings>)> {
-    let bad = |at: usize, why: String| Error::BadSettings { path: path.to_owned(), line: line_of(text, at), why };
+    let bad = |at: usize, why: String| {
+        let (path, line) = (Some(path.to_owned()), Some(line_of(text, at)));
+        Error::BadSettings { mistakes: vec![Mistake { path, line, why }] }
+    };
     let file: File = toml::from_str(text).map_err(|e| bad(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
     for (name, number) in
         [("max_jobs", &file.daemon.max_jobs), ("build_timeout_minutes", &file.daemon.build_timeout_minutes)]
@@ -266,8 +270,9 @@ mod tests {
     #[case("[daemon\n", 1, "")]
     fn errors_name_the_line(#[case] text: &str, #[case] wanted: usize, #[case] word: &str) {
         match parse(Path::new("dkmsd.toml"), text) {
-            Err(Error::BadSettings { line, why, .. }) => {
-                assert_eq!(line, wanted, "{why}");
+            Err(Error::BadSettings { mistakes }) => {
+                let [Mistake { line, why, .. }] = mistakes.as_slice() else { panic!("{mistakes:?}") };
+                assert_eq!(*line, Some(wanted), "{why}");
                 assert!(why.contains(word), "{why}");
             }
             other => panic!("{other:?}"),

@@ -52,3 +52,25 @@ fn what_is_not_understood_says_what_to_write() {
     assert!(text.contains("full path") && text.contains("many") && text.contains("not_in_chroot"), "{text}");
     assert!(load(&[("dkmsd.toml", "[x]\n")]).is_err());
 }
+
+#[test]
+fn every_mistake_has_its_file_and_line_and_one_exit_code() {
+    let error = load(&[
+        ("framework.conf", "# try_sign_modules=maybe\ntry_sign_modules=maybe\nparallel_jobs=4\n"),
+        ("framework.conf.d/jobs.conf", "\nparallel_jobs=\"some\"\n"),
+        ("framework.conf.d/trees.conf", "where=src\ninstall_tree=$where\n"),
+        ("dkmsd.toml", "[daemon]\nnice = 20\n"),
+    ])
+    .unwrap_err();
+    let text = error.to_string();
+    for wanted in [
+        "/etc/dkms/framework.conf.d/trees.conf:2: install_tree=\"src\" is not a full path; ",
+        "/etc/dkms/framework.conf.d/jobs.conf:2: parallel_jobs=\"some\" is not a number; ",
+        "/etc/dkms/framework.conf:2: try_sign_modules=\"maybe\"; write ",
+        "/etc/dkms/dkmsd.toml:2: nice is 20; write ",
+    ] {
+        assert!(text.contains(wanted), "{text}");
+    }
+    let codes = [error, load(&[("dkmsd.toml", "[x]\n")]).unwrap_err()].map(|error| error.exit_code());
+    assert_eq!(codes, [8, 8]);
+}

@@ -10,7 +10,7 @@ use crate::cli::{Add, Change, PackageArg, Remove};
 use crate::failure::{Exit, Failure};
 use crate::render::{status, subject};
 use crate::target::{self, Package};
-use crate::wait::{Skipped, Waiter};
+use crate::wait::{self, Skipped, Waiter};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
@@ -111,7 +111,17 @@ pub(super) async fn add(cx: &mut Context, args: &Add) -> Result<Exit, Failure> {
     let options: Options = cx.options(args.force);
     let manager = cx.link.manager();
     let (package, version) = manager.add(&source, &options).await?;
-    cx.out.line(&format!("added {}", subject(&package, &version, "")))?;
+    let what = subject(&package, &version, "");
+    // The call tells the package only; its job, which has just ended, tells the rest.
+    let newest = manager.list_history(wait::NEWEST).await?;
+    let job = newest.iter().find(|job| job.operation == "add" && job.package == package && job.version == version);
+    cx.out.line(&match job.is_some_and(|job| job.unchanged) {
+        false => format!("added {what}"),
+        true if args.force && source.starts_with('/') => {
+            format!("{what} was added already; its source is now what {source} holds")
+        }
+        true => format!("{what} was added already"),
+    })?;
     let filter = StatusFilter { package, version, ..StatusFilter::default() };
     let rows = manager.list_status(&filter).await?;
     match rows.as_slice() {

@@ -2,6 +2,7 @@
 
 use dkms_core::engine::{Done, Engine, Order, autoinstall};
 use dkms_core::error::Error;
+use dkms_core::host::kernels;
 use dkms_core::model::{KernelId, KernelRelease, PackageId};
 use dkms_core::tree::{self, SourceState, TreePackage};
 
@@ -25,6 +26,7 @@ pub(crate) fn add(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Ou
         }
         None => {
             let package = machine.package(args)?;
+            has_source(machine, args, &package)?;
             if args.rpm_safe_upgrade {
                 machine.engine.mark_rpm_upgrade(&package)?;
             }
@@ -42,10 +44,31 @@ pub(crate) fn add(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Ou
     }
 }
 
+/// A folder that was named, and was taken as NAME/VERSION because it has no dkms.conf, is told of where there is no such
+/// package either.
+fn has_source(machine: &Machine, args: &Args, package: &PackageId) -> Outcome {
+    let Some(folder) = &args.bare_folder else { return Ok(()) };
+    let layout = machine.engine.layout();
+    let source = layout.source(package);
+    if source.is_dir() || tree::package(layout, package)?.is_some() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        2,
+        format!(
+            "the folder {} is there, and has no dkms.conf; as a package, {package} has no source at {}",
+            folder.display(),
+            source.display()
+        ),
+    ))
+}
+
 /// The package of build and install, which take add's arguments.
 fn added(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Result<PackageId, Failure> {
     if args.name.is_some() && args.version.is_some() {
-        return machine.package(args);
+        let package = machine.package(args)?;
+        has_source(machine, args, &package)?;
+        return Ok(package);
     }
     if let (Some(archive), None) = (&args.archive, &args.folder) {
         let loaded = archives::take_in(machine, args, archive, terminal)?;
@@ -199,8 +222,13 @@ pub(crate) fn remove(machine: &Machine, args: &Args, terminal: &mut Terminal) ->
 
 /// Makes the key that modules are signed with, when it is not there.
 pub(crate) fn generate_mok(machine: &Machine, args: &Args, terminal: &mut Terminal) -> Outcome {
-    for kernel in machine.kernels(args)? {
-        let keys = machine.engine.make_keys(&kernel.release)?;
+    let kernels = if args.kernels.is_empty() && !machine.engine.keys_are_per_kernel() {
+        vec![kernels::running()?]
+    } else {
+        machine.kernels(args)?.into_iter().map(|kernel| kernel.release).collect()
+    };
+    for kernel in kernels {
+        let keys = machine.engine.make_keys(&kernel)?;
         let verb = if keys.made { "made" } else { "there already" };
         terminal.line(&format!("{verb}: key {}, certificate {}", keys.key.display(), keys.certificate.display()));
         if keys.made {

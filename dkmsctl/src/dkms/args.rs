@@ -65,9 +65,10 @@ impl Action {
         matches!(self, Self::Remove | Self::Unbuild | Self::Uninstall | Self::Mktarball | Self::Status)
     }
 
-    /// Whether it is for the running kernel where none is named.
+    /// Whether it is for the running kernel where none is named. The signing key is of all kernels, unless its path says
+    /// otherwise.
     fn has_default_kernel(self) -> bool {
-        !matches!(self, Self::Add | Self::Ldtarball | Self::Status)
+        !matches!(self, Self::Add | Self::Ldtarball | Self::Status | Self::GenerateMok)
     }
 
     /// Whether it is for one kernel.
@@ -102,6 +103,8 @@ pub(crate) struct Args {
     pub(crate) version: Option<String>,
     /// A driver's source, named as a folder or by its dkms.conf.
     pub(crate) folder: Option<PathBuf>,
+    /// A folder without dkms.conf, whose path is taken as NAME/VERSION.
+    pub(crate) bare_folder: Option<PathBuf>,
     pub(crate) archive: Option<PathBuf>,
     pub(crate) conf: Option<PathBuf>,
     pub(crate) kernels: Vec<KernelRelease>,
@@ -420,7 +423,15 @@ pub(crate) fn no_kernel_there(root: &Path) -> Failure {
 fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) -> Option<String> {
     let found = look(&word);
     let text = word.to_string_lossy();
-    if found == Found::File && text.ends_with("dkms.conf") {
+    let a_name = match args.action {
+        // Whether a source is meant, or what is known by its name, is for the tree to say.
+        Some(Action::Status) => found != Found::Source,
+        Some(Action::Match) => true,
+        _ => false,
+    };
+    if a_name && args.name.is_none() && !text.contains('/') && !text.starts_with('.') {
+        args.name = Some(text.into_owned());
+    } else if found == Found::File && text.ends_with("dkms.conf") {
         if word.file_name() == Some(OsStr::new("dkms.conf")) {
             let folder = word.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             args.folder = Some(folder.to_owned());
@@ -433,11 +444,7 @@ fn bare(args: &mut Args, word: PathBuf, look: Look<'_>) -> Option<String> {
         args.archive = Some(word);
     } else if could_be_package(&text, found) {
         package(args, &text);
-    } else if matches!(args.action, Some(Action::Match | Action::Status))
-        && found == Found::Nothing
-        && args.name.is_none()
-    {
-        args.name = Some(text.into_owned());
+        args.bare_folder = (found == Found::Folder).then(|| word.clone());
     } else {
         let why = if found == Found::Folder {
             "this folder has no dkms.conf"

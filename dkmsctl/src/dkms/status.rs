@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use dkms_core::conf::{ConfLoader, Request};
+use dkms_core::error::Error;
 use dkms_core::host::distro::Distro;
+use dkms_core::host::kernels;
 use dkms_core::install::{self, Difference};
 use dkms_core::layout::Layout;
 use dkms_core::model::{KernelId, PackageId};
@@ -16,22 +18,26 @@ use super::failure::Failure;
 use super::machine;
 use super::terminal::Terminal;
 
+/// What `--json` prints, as `dkmsctl status --json` does: fields are added, never altered; what is not there is `null`.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    format: u32,
+    packages: &'a [Row],
+}
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Row {
+    #[serde(rename = "package")]
     name: String,
     version: String,
-    state: State,
-    #[serde(skip_serializing_if = "Option::is_none")]
     kernel: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     arch: Option<String>,
+    state: State,
     /// The kernel that it was built for, of a weak module.
-    #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
     /// Kernel modules that it displaced are kept.
     original_modules: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     difference: Option<&'static str>,
 }
 
@@ -77,9 +83,13 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    let named = match &args.folder {
+        Some(folder) if args.name.is_none() => of_folder(args, folder, &layout, &packages, terminal),
+        _ => Named { name: args.name.clone(), version: args.version.clone() },
+    };
     let view = View { args, layout: &layout, loader: ConfLoader::new(&layout), distro: Distro::load(&layout).ok() };
     let mut rows = Vec::new();
-    for package in packages.iter().filter(|p| wanted(args, &p.id)) {
+    for package in packages.iter().filter(|p| named.fits(&p.id)) {
         if let SourceState::Broken(source) = &package.source {
             terminal.warning(&format!(
                 "{} is broken: its source {} is missing; put it back, or forget the package with: dkms remove {} --all",
@@ -91,17 +101,56 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<(), Failure> {
         rows.extend(view.rows(package));
     }
     if args.json {
-        let text = serde_json::to_string_pretty(&rows).map_err(|why| Failure::new(1, why.to_string()))?;
-        terminal.line(&text);
+        terminal.line(&json(&rows)?);
         return Ok(());
     }
     rows.iter().for_each(|row| terminal.line(&line(row)));
     Ok(())
 }
 
-fn wanted(args: &Args, id: &PackageId) -> bool {
-    args.name.as_deref().is_none_or(|name| name == id.name.as_str())
-        && args.version.as_deref().is_none_or(|version| version == id.version.as_str())
+/// Which packages are asked for; what is none is any.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Named {
+    name: Option<String>,
+    version: Option<String>,
+}
+
+impl Named {
+    fn fits(&self, id: &PackageId) -> bool {
+        self.name.as_deref().is_none_or(|name| name == id.name.as_str())
+            && self.version.as_deref().is_none_or(|version| version == id.version.as_str())
+    }
+}
+
+/// Which package is meant by a word that is a source, too: one that is known by it as NAME or NAME/VERSION; else the one
+/// that the dkms.conf there describes.
+fn of_folder(args: &Args, folder: &Path, layout: &Layout, packages: &[TreePackage], terminal: &mut Terminal) -> Named {
+    let word = folder.to_string_lossy();
+    let (name, version) = match word.split_once('/') {
+        Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
+        None => (word.as_ref().to_owned(), None),
+    };
+    let known = Named { name: Some(name), version };
+    if packages.iter().any(|package| known.fits(&package.id)) {
+        return known;
+    }
+    let source = match &args.root {
+        Some(root) => root.join(folder.strip_prefix("/").unwrap_or(folder)),
+        None => folder.to_owned(),
+    };
+    match identify(&source, layout) {
+        Ok(id) => Named { name: Some(id.name.to_string()), version: Some(id.version.to_string()) },
+        Err(error) => {
+            terminal.warning(&format!("which package {} is cannot be told: {error}", folder.display()));
+            known
+        }
+    }
+}
+
+fn identify(source: &Path, layout: &Layout) -> Result<PackageId, Error> {
+    let kernel = KernelId { release: kernels::running()?, arch: kernels::machine()? };
+    let request = Request { source, conf: None, package: None, kernel: &kernel, strict: false, directives: &[] };
+    Ok(ConfLoader::new(layout).load(&request)?.recipe.package)
 }
 
 struct View<'a> {
@@ -186,6 +235,11 @@ fn on(row: Row, kernel: &KernelId) -> Row {
     Row { kernel: Some(kernel.release.to_string()), arch: Some(kernel.arch.to_string()), ..row }
 }
 
+fn json(rows: &[Row]) -> Result<String, Failure> {
+    let document = Document { format: 1, packages: rows };
+    serde_json::to_string(&document).map_err(|why| Failure::new(1, why.to_string()))
+}
+
 /// The fixed form.
 fn line(row: &Row) -> String {
     let Row { name, version, .. } = row;
@@ -210,10 +264,45 @@ fn line(row: &Row) -> String {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use serde_json::{Value, json};
 
     fn installed() -> Row {
         let kernel = KernelId::new("6.1.0-56-amd64", "x86_64").unwrap();
         on(row(&PackageId::new("r8169", "2.2LK").unwrap(), State::Installed), &kernel)
+    }
+
+    #[test]
+    fn the_document_has_every_field_of_every_state() {
+        let id = PackageId::new("a", "1").unwrap();
+        let rows = [
+            row(&id, State::Added),
+            row(&id, State::Broken),
+            Row { state: State::Built, ..installed() },
+            Row { original_modules: true, difference: Some("D"), ..installed() },
+            Row { state: State::InstalledWeak, from: Some("6.0".into()), ..installed() },
+        ];
+        let text = json(&rows).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        let none = json!({ "kernel": null, "arch": null, "from": null, "original_modules": false, "difference": null });
+        let with = |base: &Value, more: Value| {
+            let mut all = base.as_object().unwrap().clone();
+            all.extend(more.as_object().unwrap().clone());
+            Value::from(all)
+        };
+        let a = with(&none, json!({ "package": "a", "version": "1" }));
+        let on = json!({ "package": "r8169", "version": "2.2LK", "kernel": "6.1.0-56-amd64", "arch": "x86_64" });
+        let r8169 = with(&none, on);
+        assert_eq!(
+            serde_json::from_str::<Value>(&text).unwrap(),
+            json!({ "format": 1, "packages": [
+                with(&a, json!({ "state": "added" })),
+                with(&a, json!({ "state": "broken" })),
+                with(&r8169, json!({ "state": "built" })),
+                with(&r8169, json!({ "state": "installed", "original_modules": true, "difference": "D" })),
+                with(&r8169, json!({ "state": "installed-weak", "from": "6.0" })),
+            ] })
+        );
+        assert_eq!(json(&[]).unwrap(), r#"{"format":1,"packages":[]}"#);
     }
 
     #[rstest]

@@ -88,7 +88,8 @@ pub(crate) fn history(rows: &[HistoryRow]) -> String {
             json!({
                 "ended": h.at, "job": h.job, "operation": h.operation, "package": h.package, "version": h.version,
                 "kernel": word(&h.kernel), "arch": word(&h.arch), "result": h.result, "seconds": h.seconds,
-                "reason": word(&h.reason), "error": word(&h.error), "from_cache": h.from_cache,
+                "reason": word(&h.reason), "error": word(&h.error), "first_error": word(&h.first_error),
+                "log": word(&h.log), "unchanged": h.unchanged, "from_cache": h.from_cache,
             })
         })
         .collect();
@@ -141,6 +142,33 @@ mod tests {
             assert_eq!(text.matches('\n').count(), 1);
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["format"], 1);
         }
+    }
+
+    #[test]
+    fn history_document() {
+        let row = HistoryRow {
+            at: 7,
+            job: 3,
+            operation: "remove".into(),
+            package: "hello".into(),
+            version: "1.0".into(),
+            result: "skipped".into(),
+            seconds: 0.5,
+            reason: "asked for (uid 0)".into(),
+            error: "hello/1.0 is in the tree already".into(),
+            unchanged: true,
+            ..HistoryRow::default()
+        };
+        let parsed: Value = serde_json::from_str(&history(&[row])).unwrap();
+        assert_eq!(
+            parsed,
+            json!({ "format": 1, "jobs": [{
+                "ended": 7, "job": 3, "operation": "remove", "package": "hello", "version": "1.0", "kernel": null,
+                "arch": null, "result": "skipped", "seconds": 0.5, "reason": "asked for (uid 0)",
+                "error": "hello/1.0 is in the tree already", "first_error": null, "log": null, "unchanged": true,
+                "from_cache": false
+            }] })
+        );
     }
 
     #[test]

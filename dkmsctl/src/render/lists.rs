@@ -169,7 +169,7 @@ mod tests {
             seconds: 12.3,
             reason: "new kernel".into(),
             error: "hello.c:3:1: error: no".into(),
-            from_cache: false,
+            ..HistoryRow::default()
         };
         let cached = HistoryRow { from_cache: true, error: String::new(), result: "done".into(), ..row.clone() };
         insta::assert_snapshot!(history(&[row, cached], &TimeZone::UTC, Look::default()), @r"

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use dkms_core::bus::StatusRow;
+use dkms_core::bus::HistoryRow;
 
 use super::{Look, Paint, fit, subject, tame, time};
 
@@ -45,6 +45,25 @@ impl JobView {
     }
 }
 
+/// What is on record of a job that ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct End {
+    pub(crate) job: HistoryRow,
+    /// The lines around the first error of its log, as in a row of the status.
+    pub(crate) excerpt: String,
+}
+
+/// How many jobs ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) done: usize,
+    /// It was so already.
+    pub(crate) unchanged: usize,
+    /// Rightly not done.
+    pub(crate) skipped: usize,
+    pub(crate) failed: usize,
+}
+
 /// One line of the live region, never longer than the terminal is wide.
 pub(crate) fn live(job: &JobView, elapsed: Option<Duration>, look: Look) -> String {
     let mut text = format!("{:<WORD$}  {}", job.doing(), tame(&job.subject()));
@@ -62,14 +81,9 @@ pub(crate) fn plain(job: &JobView) -> String {
     format!("{:<WORD$}  {}", job.doing(), tame(&job.subject()))
 }
 
-/// What is said when a job ended. `row` is what the daemon knows of the package on that kernel now.
-pub(crate) fn ended(
-    job: &JobView,
-    result: &str,
-    row: Option<&StatusRow>,
-    elapsed: Option<Duration>,
-    look: Look,
-) -> String {
+/// What is said when a job ended.
+pub(crate) fn ended(job: &JobView, result: &str, end: &End, elapsed: Option<Duration>, look: Look) -> String {
+    let failed = matches!(result, "failed" | "timeout");
     let word = match (result, job.operation.as_str()) {
         ("done", "install") => "installed",
         ("done", "build") => "built",
@@ -77,9 +91,10 @@ pub(crate) fn ended(
         ("done", "unbuild") => "unbuilt",
         ("done", "remove") => "removed",
         ("done", "add") => "added",
+        ("skipped", _) if end.job.unchanged => "unchanged",
         (word, _) => word,
     };
-    let paint = Paint::of(if result == "done" { "done" } else { result });
+    let paint = Paint::of(if word == "unchanged" { "done" } else { result });
     let took = elapsed.map(|e| format!(" ({})", time::took(e.as_secs_f64()))).unwrap_or_default();
     let padded = format!("{word:<WORD$}");
     let mut text = format!("{}  {}{took}\n", paint.apply(&padded, look), tame(&job.subject()));
@@ -89,26 +104,19 @@ pub(crate) fn ended(
     let mut note = |line: &str| {
         let _ = writeln!(text, "{:WORD$}  {line}", "");
     };
-    let row = row.cloned().unwrap_or_default();
-    let why: Vec<&str> = match result {
-        // The whole error says the compiler's over again, with what is on this screen already.
-        "failed" | "timeout" if !row.first_error.is_empty() && row.error.contains(&row.first_error) => {
-            vec![&row.first_error]
-        }
-        "failed" | "timeout" if !row.first_error.is_empty() => vec![&row.first_error, &row.error],
-        "failed" | "timeout" if !row.error.is_empty() => vec![&row.error],
-        _ => vec![&row.reason],
-    };
-    let excerpt = if matches!(result, "failed" | "timeout") { row.excerpt.as_str() } else { "" };
-    let why = why.into_iter().filter(|line| !line.is_empty() && (excerpt.is_empty() || *line != row.first_error));
-    for line in why {
+    let HistoryRow { error, first_error, log, .. } = &end.job;
+    // The whole error says the compiler's over again, with what is on this screen already.
+    let told = !first_error.is_empty() && error.contains(first_error.as_str());
+    let excerpt = if failed { end.excerpt.as_str() } else { "" };
+    let why = [first_error.as_str(), if told { "" } else { error.as_str() }];
+    for line in why.into_iter().filter(|line| !line.is_empty() && (excerpt.is_empty() || line != first_error)) {
         note(&tame(line));
     }
     for line in super::excerpt(excerpt, 0, look).lines() {
         note(line);
     }
-    if !row.log.is_empty() && matches!(result, "failed" | "timeout") {
-        note(&format!("log: {}", tame(&row.log)));
+    if failed && !log.is_empty() {
+        note(&format!("log: {}", tame(log)));
     }
     let again = match job.kernel.as_str() {
         "" => format!("{}/{}", job.package, job.version),
@@ -128,13 +136,16 @@ pub(crate) fn ended(
 }
 
 /// The last line when several jobs were followed.
-pub(crate) fn summary(done: usize, skipped: usize, failed: usize, look: Look) -> String {
-    let mut parts = vec![format!("{done} done")];
-    if skipped > 0 {
-        parts.push(format!("{skipped} skipped"));
+pub(crate) fn summary(sums: &Sums, look: Look) -> String {
+    let mut parts = vec![format!("{} done", sums.done)];
+    if sums.unchanged > 0 {
+        parts.push(format!("{} unchanged", sums.unchanged));
     }
-    if failed > 0 {
-        parts.push(Paint::Bad.apply(&format!("{failed} failed"), look));
+    if sums.skipped > 0 {
+        parts.push(format!("{} skipped", sums.skipped));
+    }
+    if sums.failed > 0 {
+        parts.push(Paint::Bad.apply(&format!("{} failed", sums.failed), look));
     }
     parts.join(", ")
 }
@@ -181,22 +192,30 @@ mod tests {
         assert_eq!(plain(&job), "removing     r8169/2.2LK on 6.1.0-56-amd64");
     }
 
+    /// Of a job that ended with an error.
+    fn end(error: &str) -> End {
+        End { job: HistoryRow { error: error.into(), ..HistoryRow::default() }, excerpt: String::new() }
+    }
+
+    /// The lines that say why.
+    fn told(end: &End) -> Vec<String> {
+        let text = ended(&job(), "failed", end, None, Look::default());
+        let why = text.lines().skip(1).take_while(|l| !l.contains("Fix the source"));
+        why.map(|line| line.trim().to_owned()).collect()
+    }
+
     #[test]
     fn success_is_one_line() {
-        let text = ended(&job(), "done", None, Some(Duration::from_millis(12_300)), Look::default());
+        let text = ended(&job(), "done", &End::default(), Some(Duration::from_millis(12_300)), Look::default());
         assert_eq!(text, "installed    r8169/2.2LK on 6.1.0-56-amd64 (12 s)\n");
     }
 
     #[test]
     fn failure_says_what_and_where_and_what_next() {
-        let row = StatusRow {
-            first_error: "r8169.c:10:5: error: no".into(),
-            error: "make ended with 2".into(),
-            reason: "its build failed".into(),
-            log: "/var/lib/dkmsd/logs/r8169/2.2LK/x.log".into(),
-            ..StatusRow::default()
-        };
-        insta::assert_snapshot!(ended(&job(), "failed", Some(&row), None, Look::default()), @r"
+        let mut end = end("make ended with 2");
+        end.job.first_error = "r8169.c:10:5: error: no".into();
+        end.job.log = "/var/lib/dkmsd/logs/r8169/2.2LK/x.log".into();
+        insta::assert_snapshot!(ended(&job(), "failed", &end, None, Look::default()), @r"
         failed       r8169/2.2LK on 6.1.0-56-amd64
                      r8169.c:10:5: error: no
                      make ended with 2
@@ -206,48 +225,60 @@ mod tests {
         ");
     }
 
+    #[test]
+    fn a_failure_without_a_build_says_why_and_names_no_log() {
+        let job = JobView { operation: "remove".into(), kernel: String::new(), ..job() };
+        let end = end("cannot remove /var/lib/dkms/r8169: Read-only file system");
+        insta::assert_snapshot!(ended(&job, "failed", &end, None, Look::default()), @r"
+        failed       r8169/2.2LK
+                     cannot remove /var/lib/dkms/r8169: Read-only file system
+                     See also: journalctl -u dkmsd
+        ");
+    }
+
     #[rstest]
     #[case("a.c:1: error: no", "p does not build: a.c:1: error: no; log: x", &["a.c:1: error: no"])]
     #[case("a.c:1: error: no", "stopped after 60 minutes", &["a.c:1: error: no", "stopped after 60 minutes"])]
     #[case("", "patch x does not apply", &["patch x does not apply"])]
-    #[case("", "", &["it failed"])]
+    #[case("", "", &[])]
     fn a_failure_is_told_once(#[case] first_error: &str, #[case] error: &str, #[case] wanted: &[&str]) {
-        let row = StatusRow {
-            first_error: first_error.into(),
-            error: error.into(),
-            reason: "it failed".into(),
-            ..StatusRow::default()
-        };
-        let text = ended(&job(), "failed", Some(&row), None, Look::default());
-        let told: Vec<_> = text.lines().skip(1).take_while(|l| !l.contains("Fix the source")).map(str::trim).collect();
-        assert_eq!(told, wanted);
+        let mut end = end(error);
+        end.job.first_error = first_error.into();
+        assert_eq!(told(&end), wanted);
     }
 
     #[test]
     fn an_excerpt_tells_the_error_among_its_lines() {
-        let row = StatusRow {
-            first_error: "a.c:1: error: x".into(),
-            excerpt: "  CC a.o\n> a.c:1: error: x".into(),
-            error: "a/1 does not build: a.c:1: error: x".into(),
-            ..StatusRow::default()
-        };
-        let text = ended(&job(), "failed", Some(&row), None, Look::default());
-        let told: Vec<_> = text.lines().skip(1).take_while(|l| !l.contains("Fix the source")).map(str::trim).collect();
-        assert_eq!(told, ["CC a.o", "> a.c:1: error: x"]);
+        let mut end = end("a/1 does not build: a.c:1: error: x");
+        end.job.first_error = "a.c:1: error: x".into();
+        end.excerpt = "  CC a.o\n> a.c:1: error: x".into();
+        assert_eq!(told(&end), ["CC a.o", "> a.c:1: error: x"]);
     }
 
     #[test]
     fn a_skip_says_why() {
-        let row = StatusRow { reason: "BUILD_EXCLUSIVE_KERNEL is ^5".into(), ..StatusRow::default() };
-        insta::assert_snapshot!(ended(&job(), "skipped", Some(&row), None, Look::default()), @r"
+        let end = end("BUILD_EXCLUSIVE_KERNEL is ^5");
+        insta::assert_snapshot!(ended(&job(), "skipped", &end, None, Look::default()), @r"
         skipped      r8169/2.2LK on 6.1.0-56-amd64
                      BUILD_EXCLUSIVE_KERNEL is ^5
         ");
     }
 
     #[test]
+    fn what_was_so_already_is_no_skip() {
+        let mut end = end("r8169/2.2LK is installed for 6.1.0-56-amd64 already");
+        end.job.unchanged = true;
+        insta::assert_snapshot!(ended(&job(), "skipped", &end, None, Look::default()), @r"
+        unchanged    r8169/2.2LK on 6.1.0-56-amd64
+                     r8169/2.2LK is installed for 6.1.0-56-amd64 already
+        ");
+    }
+
+    #[test]
     fn sums() {
-        assert_eq!(summary(3, 0, 0, Look::default()), "3 done");
-        assert_eq!(summary(3, 1, 2, Look::default()), "3 done, 1 skipped, 2 failed");
+        let sums =
+            |done, unchanged, skipped, failed| summary(&Sums { done, unchanged, skipped, failed }, Look::default());
+        assert_eq!(sums(3, 0, 0, 0), "3 done");
+        assert_eq!(sums(3, 4, 1, 2), "3 done, 4 unchanged, 1 skipped, 2 failed");
     }
 }

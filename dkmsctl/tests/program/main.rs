@@ -167,7 +167,7 @@ async fn status_in_both_forms() {
 
     let (code, stdout, _) = private.run(&["status", "--json"]).await;
     let parsed: serde_json::Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!((code, &parsed["format"], parsed["packages"].as_array().unwrap().len()), (0, &1.into(), 5));
+    assert_eq!((code, &parsed["format"], parsed["packages"].as_array().unwrap().len()), (0, &1.into(), 7));
 
     let empty = Private::start(Manager { empty: true, ..Manager::default() });
     let (code, stdout, _) = empty.run(&[]).await;
@@ -198,6 +198,12 @@ async fn a_reader_that_went_away_is_no_panic() {
 #[case::log_path(&["install", "bad/1.0"], 1, "log: /var/lib/dkmsd/logs/bad/1.0/make.log", "")]
 #[case::what_next(&["install", "bad"], 1, "To try now: dkmsctl rebuild bad/1.0 -k 6.1.0-56-amd64", "")]
 #[case::skipped(&["install", "odd"], 1, "skipped      odd/1.0", "")]
+#[case::skipped_and_why(&["install", "odd"], 1, "BUILD_EXCLUSIVE_KERNEL is ^5", "")]
+#[case::so_already(&["install", "there"], 0, "unchanged    there/1.0", "")]
+#[case::so_already_and_what(&["install", "there"], 0, "there/1.0 is installed for 6.1.0-56-amd64 already", "")]
+#[case::not_removed(&["remove", "stuck/1.0"], 1, "cannot remove /usr/lib/modules/x/stuck.ko: Read-only file system", "")]
+#[case::added(&["add", "good/1.0"], 0, "added good/1.0", "")]
+#[case::added_already(&["add", "there/1.0"], 0, "there/1.0 was added already", "")]
 #[case::refused(&["install", "locked"], 4, "", "not authorised: org.dkmsd1.install is for administrators")]
 #[case::unknown(&["install", "goood"], 1, "", "no package goood; did you mean good; see dkmsctl status")]
 #[case::let_the_daemon_look(&["install", "odder/2"], 1, "", "no package odder; did you mean odd; see")]
@@ -216,6 +222,14 @@ async fn every_way_out(#[case] args: &[&str], #[case] code: i32, #[case] says: &
     assert_eq!(got, code, "{stdout}{stderr}");
     assert!(stdout.contains(says), "{stdout}");
     assert!(stderr.contains(complains) && stderr.is_empty() == complains.is_empty(), "{stderr}");
+}
+
+/// The log of a successful build, which the status has, is not the log of a removal that failed.
+#[tokio::test]
+async fn a_job_that_built_nothing_names_no_log() {
+    let private = Private::start(Manager::default());
+    let (_, stdout, _) = private.run(&["remove", "stuck/1.0"]).await;
+    assert!(!stdout.contains("log:"), "{stdout}");
 }
 
 #[tokio::test]
@@ -243,7 +257,7 @@ async fn several_jobs_are_followed_in_plain_lines() {
     assert_eq!((code, stderr.as_str()), (1, ""), "{stdout}");
     assert!(stdout.starts_with("rebuilding every package with AUTOINSTALL for kernel 6.1.0-56-amd64\n"), "{stdout}");
     assert!(stdout.contains("building     good/1.0 on 6.1.0-56-amd64\n"), "{stdout}");
-    assert!(stdout.ends_with("2 done, 1 skipped, 1 failed\n"), "{stdout}");
+    assert!(stdout.ends_with("2 done, 1 unchanged, 1 skipped, 2 failed\n"), "{stdout}");
 }
 
 #[tokio::test]

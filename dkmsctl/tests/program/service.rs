@@ -20,6 +20,8 @@ pub(crate) struct Manager {
     pub(crate) locked_down: bool,
     pub(crate) die: Arc<Notify>,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// Finished jobs, oldest first.
+    pub(crate) ended: Arc<Mutex<Vec<HistoryRow>>>,
 }
 
 impl Manager {
@@ -30,6 +32,26 @@ impl Manager {
 
     fn heard(&self, what: String) {
         self.asked.lock().unwrap().push(what);
+    }
+
+    /// A job's end goes on record before it is signalled.
+    fn record(&self, job: u32, operation: &str, package: &str, kernel: &str) {
+        let (error, first_error) = reason(package);
+        let log = if package == "bad" { LOG } else { "" };
+        self.ended.lock().unwrap().push(HistoryRow {
+            job,
+            operation: operation.into(),
+            package: package.into(),
+            version: "1.0".into(),
+            kernel: kernel.into(),
+            arch: if kernel.is_empty() { "" } else { "x86_64" }.into(),
+            result: fate(package).unwrap_or("done").into(),
+            error: error.into(),
+            first_error: first_error.into(),
+            log: log.into(),
+            unchanged: package == "there",
+            ..HistoryRow::default()
+        });
     }
 
     fn rows() -> Vec<StatusRow> {
@@ -46,13 +68,15 @@ impl Manager {
             StatusRow {
                 first_error: "bad.c:3:1: error: unknown type name".into(),
                 error: "make ended with 2".into(),
-                log: "/var/lib/dkmsd/logs/bad/1.0/make.log".into(),
+                log: LOG.into(),
                 ..row("bad", "failed")
             },
             row("fatal", "installed"),
             row("good", "installed"),
             row("locked", "installed"),
             row("odd", "excluded"),
+            StatusRow { log: "/var/lib/dkms/stuck/1.0/make.log".into(), ..row("stuck", "installed") },
+            row("there", "installed"),
         ]
     }
 }
@@ -60,10 +84,24 @@ impl Manager {
 /// What the job of a package ends as; `None` when the daemon dies of it.
 fn fate(package: &str) -> Option<&'static str> {
     match package {
-        "bad" => Some("failed"),
-        "odd" => Some("skipped"),
+        "bad" | "stuck" => Some("failed"),
+        "odd" | "there" => Some("skipped"),
         "fatal" => None,
         _ => Some("done"),
+    }
+}
+
+/// The log of the build that failed.
+const LOG: &str = "/var/lib/dkmsd/logs/bad/1.0/make.log";
+
+/// What a job of a package leaves on record: why it is not done, and the compiler's first error.
+fn reason(package: &str) -> (&'static str, &'static str) {
+    match package {
+        "bad" => ("make ended with 2", "bad.c:3:1: error: unknown type name"),
+        "odd" => ("odd/1.0 is not for this kernel: BUILD_EXCLUSIVE_KERNEL is ^5", ""),
+        "stuck" => ("cannot remove /usr/lib/modules/x/stuck.ko: Read-only file system", ""),
+        "there" => ("there/1.0 is installed for 6.1.0-56-amd64 already", ""),
+        _ => ("", ""),
     }
 }
 
@@ -88,9 +126,31 @@ impl Manager {
         let path = job_path(1);
         // The end comes before the reply: whoever begins to listen after it waits for ever.
         if let Some(result) = fate(&package) {
+            self.record(1, "install", &package, &kernel);
             Self::job_removed(&emitter, 1, &path, &package, &version, &kernel, result).await?;
         }
         Ok((1, path))
+    }
+
+    async fn remove(
+        &self,
+        package: String,
+        version: String,
+        _options: Options,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> Result<Vec<OwnedObjectPath>, BusError> {
+        self.heard(format!("remove {package}/{version}"));
+        let path = job_path(1);
+        self.record(1, "remove", &package, "");
+        Self::job_removed(&emitter, 1, &path, &package, &version, "", fate(&package).unwrap_or("done")).await?;
+        Ok(vec![path])
+    }
+
+    fn add(&self, source: String, options: Options) -> (String, String) {
+        self.heard(format!("add {source} force={}", options.force));
+        let package = source.trim_start_matches('/').split(['/', '-']).next().unwrap_or_default();
+        self.record(1, "add", package, "");
+        (package.into(), "1.0".into())
     }
 
     async fn rebuild(
@@ -163,8 +223,9 @@ impl Manager {
         vec![]
     }
 
-    fn list_history(&self, _max: u32) -> Vec<HistoryRow> {
-        vec![]
+    fn list_history(&self, max: u32) -> Vec<HistoryRow> {
+        let max = if max == 0 { usize::MAX } else { max as usize };
+        self.ended.lock().unwrap().iter().rev().take(max).cloned().collect()
     }
 
     async fn get_job(
@@ -223,6 +284,8 @@ async fn run(connection: &Connection, id: u32, row: &StatusRow) -> zbus::Result<
     connection.object_server().remove::<Job, _>(job_path(id)).await?;
     let emitter = SignalEmitter::new(connection, MANAGER_PATH)?;
     let result = fate(&row.package).unwrap_or("done");
+    let manager = connection.object_server().interface::<_, Manager>(MANAGER_PATH).await?;
+    manager.get().await.record(id, "install", &row.package, &row.kernel);
     Manager::job_removed(&emitter, id, &job_path(id), &row.package, &row.version, &row.kernel, result).await
 }
 

@@ -339,6 +339,8 @@ impl Coordinator {
     fn record(&mut self, job: &Job, outcome: &Outcome) {
         log_end(&job.task, outcome);
         let view = view(job);
+        // A worker that died or was ended could not name its log.
+        let log = outcome.log.as_ref().or(job.log.as_ref().filter(|_| !outcome.recorded));
         let row = HistoryRow {
             at: now(),
             job: view.id,
@@ -351,6 +353,9 @@ impl Coordinator {
             seconds: job.took.unwrap_or_default().as_secs_f64(),
             reason: view.reason,
             error: outcome.error.clone().unwrap_or_default(),
+            first_error: outcome.first_error.clone().unwrap_or_default(),
+            log: log.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+            unchanged: outcome.verdict == Verdict::Skipped && outcome.code == 0,
             from_cache: outcome.from_cache,
         };
         let line = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner).add(row);

@@ -59,6 +59,7 @@ fn real(name: &str) -> String {
 #[case::perl("perl", Kind::Script, "Can't locate Gone/Module.pm in @INC")]
 #[case::mode("not_executable", Kind::Script, "/bin/sh: 1: ./gen.sh: Permission denied")]
 #[case::disk("disk_full", Kind::DiskFull, "/tmp/ccXJHjqN.s: Fatal error: acpi_call.o: No space left on device")]
+#[case::disk_of_fixdep("disk_full_fixdep", Kind::DiskFull, "fixdep: not all data was written to the output")]
 #[case::killed("memory_killed", Kind::Memory, "gcc-12: fatal error: Killed signal terminated program cc1")]
 #[case::no_memory("memory_limit", Kind::Memory, "virtual memory exhausted: Cannot allocate memory")]
 #[case::no_network("network", Kind::Network, "fatal: unable to access 'https://example.org/acpi_call.git/'")]

@@ -115,6 +115,7 @@ fn the_suffix_chooses_and_each_comes_back(#[case] name: &str, #[case] magic: [u8
     let machine = Machine::new();
     let package = machine.built("");
     let elsewhere = machine.layout().host("/srv/archives").join(name);
+    fs::create_dir_all(elsewhere.parent().unwrap()).unwrap();
     let order = PackTarball {
         archive: Some(elsewhere.clone()),
         kernels: KernelChoice::All,
@@ -177,6 +178,11 @@ fn what_cannot_be_packed() {
     assert_eq!(code(&to("/proc/self/a.tar.gz")), 9);
     let file = machine.layout().host("/etc/os-release/a.tar.gz");
     assert_eq!(code(&to(&file.to_string_lossy())), 9, "its folder is a file");
+    let absent = machine.layout().host("/srv/absent/below/a.tar.gz");
+    let error = engine.make_tarball(&to(&absent.to_string_lossy()), &mut quiet()).unwrap_err();
+    assert_eq!(error.exit_code(), 9);
+    assert!(error.to_string().contains("there is no folder"), "{error}");
+    assert!(!machine.layout().host("/srv/absent").exists(), "nothing is made for a place that is not there");
     for unknown in ["a.tar.lzma", "a.zip", "/srv/a.zip"] {
         let error = engine.make_tarball(&to(unknown), &mut quiet()).unwrap_err();
         assert_eq!(error.exit_code(), 6);

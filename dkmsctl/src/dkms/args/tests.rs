@@ -3,9 +3,9 @@ use rstest::rstest;
 
 fn look(path: &Path) -> Found {
     match path.to_str() {
-        Some("/src/a/dkms.conf" | "a.tar.gz" | "/etc/my-dkms.conf") => Found::File,
-        Some("/src/a" | "a/1") => Found::Source,
-        Some("/src" | "b/1" | "b/" | "b/1/6.1" | "../b") => Found::Folder,
+        Some("/src/a/dkms.conf" | "a.tar.gz" | "/etc/my-dkms.conf" | "x.bin") => Found::File,
+        Some("/src/a" | "a/1" | "c") => Found::Source,
+        Some("/src" | "b" | "b/1" | "b/" | "b/1/6.1" | "../b") => Found::Folder,
         Some("/other/src/a" | "/other/here") => Found::Source,
         _ => Found::Nothing,
     }
@@ -48,6 +48,12 @@ fn shown(line: &str) -> String {
 #[case("install a/2 -k 6.1 -k 6.2 -a x -a y", "install a 2 6.1 6.2 arch x arch y")]
 #[case("match a --templatekernel 6.1 -k 6.2", "match a 6.2")]
 #[case("status a", "status a")]
+#[case::a_name_whatever_lies_here("status b", "status b")]
+#[case::a_name_whatever_lies_here("match b --templatekernel 6.1 -k 6.2", "match b 6.2")]
+#[case::a_name_whatever_lies_here("status x.bin", "status x.bin")]
+#[case::a_source_or_its_name("status c", "status folder c")]
+#[case("match c --templatekernel 6.1 -k 6.2", "match c 6.2")]
+#[case::no_name("status ../b", "status")]
 #[case("build nonsense", "build")]
 #[case::in_the_tree("remove b/1", "remove b 1")]
 #[case::a_folder("add b/", "add")]
@@ -59,6 +65,7 @@ fn shown(line: &str) -> String {
 #[case("remove a/1 --all --root /other", "remove a 1")]
 #[case("mktarball a/1 --source-only --root /other", "mktarball a 1")]
 #[case("status --root /other", "status")]
+#[case::a_key_is_of_all_kernels("generate_mok --root /other", "generate_mok")]
 #[case("nonsense", "")]
 fn words_come_in_any_order(#[case] line: &str, #[case] wanted: &str) {
     assert_eq!(shown(line), wanted);
