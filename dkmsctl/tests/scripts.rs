@@ -67,6 +67,25 @@ fn a_source_in_the_current_folder_is_its_package_to_status() {
     assert_eq!(status("./b"), "", "nothing is known of what does not say its name");
 }
 
+/// Else what stands below it, as an exclusion, is lost in silence.
+#[test]
+fn a_conf_that_bash_reads_in_part_is_told_each_time() {
+    let root = tempfile::tempdir().unwrap();
+    source(root.path(), "1", None);
+    let conf = root.path().join("src/a-1/dkms.conf");
+    fs::write(&conf, fs::read_to_string(&conf).unwrap() + "if then\nBUILD_EXCLUSIVE_KERNEL=^5\n").unwrap();
+    let what = format!("{}:5: syntax error", conf.display());
+    for (action, code) in [("add", 0), ("build", 21), ("build", 21)] {
+        let output = dkms(root.path(), &[action, "a/1", "-k", "6.1.0-absent"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.matches(&what).count()), (Some(code), 1), "{said}");
+        assert!(said.contains("what follows that is not read"), "{said}");
+    }
+    let lint = Command::new(DKMS).arg("lint").arg(&conf).output().unwrap();
+    let found = String::from_utf8_lossy(&lint.stdout);
+    assert_eq!(found.lines().filter(|line| line.contains("dkms.conf:5:")).count(), 1, "{found}");
+}
+
 #[test]
 fn a_folder_without_a_conf_is_told_as_such() {
     let root = tempfile::tempdir().unwrap();

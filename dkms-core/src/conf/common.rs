@@ -41,7 +41,7 @@ impl Evaluator {
         }
         let trace = Rc::new(Trace::of(&OF_THE_KERNEL));
         let scope = Scope { trace: Rc::clone(&trace), ..Scope::new(input) };
-        let Some(mut values) = self.run(scope, input, false)?.filter(|_| !trace.decided()) else { return Ok(None) };
+        let Some(mut values) = self.run(scope, input, None)?.filter(|_| !trace.decided()) else { return Ok(None) };
         let names = super::directive::DIRECTIVES.iter().copied();
         let varying: BTreeSet<_> = names.filter(|name| trace.follows(name)).collect();
         values.0.retain(|name, _| !varying.contains(name.as_str()));

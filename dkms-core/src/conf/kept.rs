@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Values;
+use super::Heard;
 use super::values::hex;
 use crate::error::Result;
 
@@ -26,19 +26,19 @@ impl Kept {
     }
 
     /// The values that are kept, else those that `evaluate` gives, which are kept from then on.
-    pub(super) fn get_or(&self, key: &[u8; 32], evaluate: impl FnOnce() -> Result<Values>) -> Result<Values> {
+    pub(super) fn get_or(&self, key: &[u8; 32], evaluate: impl FnOnce() -> Result<Heard>) -> Result<Heard> {
         let path = self.folder.join(hex(key) + ".json");
-        if let Some(values) = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
-            return Ok(values);
+        if let Some(heard) = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+            return Ok(heard);
         }
-        let values = evaluate()?;
-        if let Err(why) = self.keep(&path, &values) {
+        let heard = evaluate()?;
+        if let Err(why) = self.keep(&path, &heard) {
             tracing::debug!(path = %path.display(), %why, "cannot keep what bash said");
         }
-        Ok(values)
+        Ok(heard)
     }
 
-    fn keep(&self, path: &Path, values: &Values) -> std::io::Result<()> {
+    fn keep(&self, path: &Path, heard: &Heard) -> std::io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         for entry in fs::read_dir(&self.folder)?.flatten() {
             let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
@@ -48,7 +48,7 @@ impl Kept {
             }
         }
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(&serde_json::to_vec(values)?)?;
+        file.write_all(&serde_json::to_vec(heard)?)?;
         file.persist(path)?;
         Ok(())
     }

@@ -157,7 +157,9 @@ fn judge(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -> R
 
     let text = String::from_utf8_lossy(&file.text).into_owned();
     let mut lint = checks::Lint::new(&path, &text, &values);
-    if let Some((line, why)) = bash::syntax_error(layout, &file, evaluator.timeout)? {
+    let stops = bash::syntax_error(layout, &file, evaluator.timeout)?;
+    let stops_at = stops.as_ref().map(|(line, _)| *line);
+    if let Some((line, why)) = stops {
         lint.at(
             Some(line.min(text.lines().count())),
             Severity::Error,
@@ -166,6 +168,9 @@ fn judge(layout: &Layout, evaluator: &Evaluator, request: &LintRequest<'_>) -> R
         );
     }
     for (line, why) in evaluator.complaints(&input, &file)? {
+        if line.is_some() && line == stops_at {
+            continue;
+        }
         if line.is_some() || !is_no_fault(&why, &lint, &input) {
             let write = "leave work to PRE_BUILD and MAKE, and send what may fail to /dev/null".to_owned();
             lint.at(line, Severity::Warning, format!("while it is read, it complains: {why}"), write);

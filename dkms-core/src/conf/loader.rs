@@ -1,6 +1,6 @@
 //! From a source folder to a [`Recipe`]: finds dkms.conf and its overrides, and evaluates nothing twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,8 @@ pub struct ConfLoader {
     kernel_config: Option<PathBuf>,
     values: Mutex<HashMap<[u8; 32], Arc<Values>>>,
     common: Mutex<HashMap<[u8; 32], Option<Arc<Common>>>>,
+    /// What was said of files already.
+    told: Mutex<HashSet<String>>,
     configs: Mutex<HashMap<PathBuf, (Stamp, Arc<Config>)>>,
 }
 
@@ -83,6 +85,7 @@ impl ConfLoader {
             kernel_config: None,
             values: Mutex::default(),
             common: Mutex::default(),
+            told: Mutex::default(),
             configs: Mutex::default(),
         }
     }
@@ -189,7 +192,11 @@ impl ConfLoader {
         }
         let values = Arc::new(match self.evaluator.evaluate_without_bash(&input)? {
             Some(values) => values,
-            None => self.kept.get_or(&key, || self.evaluator.evaluate(&input))?,
+            None => {
+                let heard = self.kept.get_or(&key, || self.evaluator.evaluate_and_hear(&input))?;
+                self.tell(heard.stopped);
+                heard.values
+            }
         });
         let mut cache = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= REMEMBERED {
@@ -197,6 +204,20 @@ impl ConfLoader {
         }
         cache.insert(key, Arc::clone(&values));
         Ok(values)
+    }
+
+    /// Says each once: a file is read for every kernel.
+    fn tell(&self, stopped: Vec<String>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= REMEMBERED {
+            told.clear();
+        }
+        for why in stopped {
+            if !told.contains(&why) {
+                tracing::warn!("{why}");
+                told.insert(why);
+            }
+        }
     }
 
     fn input<'a>(

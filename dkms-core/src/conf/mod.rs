@@ -24,6 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use loader::{ConfLoader, Loaded, Request};
 use native::Trace;
 pub(crate) use outline::{Outline, Outlines};
@@ -75,6 +77,15 @@ pub struct EvalInput<'a> {
 
 /// A name, an index as bash gave it, and a text.
 type Entry = (String, String, String);
+
+/// What files say, and what has to be said of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Heard {
+    values: Values,
+    /// Where bash stopped in the middle, each a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stopped: Vec<String>,
+}
 
 /// The caller's scope: what a file sees when it is read, and what its second expansion sees.
 #[derive(Debug, Clone)]
@@ -143,7 +154,14 @@ impl Evaluator {
     /// # Errors
     /// When a file is too long, is not text, or bash does not get to its end in the time and space it has.
     pub fn evaluate(&self, input: &EvalInput<'_>) -> Result<Values> {
-        Ok(self.run(Scope::new(input), input, true)?.unwrap_or_default())
+        self.evaluate_and_hear(input).map(|heard| heard.values)
+    }
+
+    /// As [`Evaluator::evaluate`], with what has to be said of the files.
+    fn evaluate_and_hear(&self, input: &EvalInput<'_>) -> Result<Heard> {
+        let mut stopped = Vec::new();
+        let values = self.run(Scope::new(input), input, Some(&mut stopped))?.unwrap_or_default();
+        Ok(Heard { values, stopped })
     }
 
     /// As [`Evaluator::evaluate`], for callers that must not start a process: none where only bash can answer.
@@ -151,7 +169,7 @@ impl Evaluator {
     /// # Errors
     /// When a file is too long or is not text.
     pub fn evaluate_without_bash(&self, input: &EvalInput<'_>) -> Result<Option<Values>> {
-        self.run(Scope::new(input), input, false)
+        self.run(Scope::new(input), input, None)
     }
 
     /// Variables of other files than dkms.conf that are bash too (framework.conf): the named ones, and no others.
@@ -188,20 +206,28 @@ impl Evaluator {
         with_bash: bool,
     ) -> Result<Option<BTreeMap<String, String>>> {
         let mut scope = Scope { names, vars: preset, entries: Vec::new(), aloud: true, trace: Rc::default() };
-        if !self.read_files(&mut scope, files, with_bash)? {
+        let mut heard = Vec::new();
+        if !self.read_files(&mut scope, files, with_bash.then_some(&mut heard))? {
             return Ok(None);
         }
+        heard.iter().for_each(|why| tracing::warn!("{why}"));
         let first = scope.entries.into_iter().filter(|(_, index, _)| index == "0");
         Ok(Some(first.map(|(name, _, text)| (name, text)).collect()))
     }
 
-    fn run(&self, mut scope: Scope, input: &EvalInput<'_>, with_bash: bool) -> Result<Option<Values>> {
-        if !self.read_files(&mut scope, input.files, with_bash)? {
+    /// `heard`: where what has to be said of the files goes; none where bash is not to be asked.
+    fn run(
+        &self,
+        mut scope: Scope,
+        input: &EvalInput<'_>,
+        mut heard: Option<&mut Vec<String>>,
+    ) -> Result<Option<Values>> {
+        if !self.read_files(&mut scope, input.files, heard.as_deref_mut())? {
             return Ok(None);
         }
         if !input.directives.is_empty() {
             let extra = directive_lines(input.directives)?;
-            match self.round(&scope, None, &extra, with_bash)? {
+            match self.round(&scope, None, &extra, heard)? {
                 Some(entries) => scope.entries = entries,
                 None => return Ok(None),
             }
@@ -214,7 +240,7 @@ impl Evaluator {
     }
 
     /// False when only bash could have answered, and was not to be asked.
-    fn read_files(&self, scope: &mut Scope, files: &[ConfFile], with_bash: bool) -> Result<bool> {
+    fn read_files(&self, scope: &mut Scope, files: &[ConfFile], mut heard: Option<&mut Vec<String>>) -> Result<bool> {
         for file in files {
             let fail = |why: String| Error::Evaluation { path: file.path.clone(), why };
             if file.text.len() > MAX_CONF {
@@ -223,7 +249,7 @@ impl Evaluator {
             if file.text.contains(&0) {
                 return Err(fail("it is not text: it holds a NUL byte".to_owned()));
             }
-            match self.round(scope, Some(file), "", with_bash)? {
+            match self.round(scope, Some(file), "", heard.as_deref_mut())? {
                 Some(entries) => scope.entries = entries,
                 None => return Ok(false),
             }
@@ -243,7 +269,7 @@ impl Evaluator {
         scope: &Scope,
         file: Option<&ConfFile>,
         extra: &str,
-        with_bash: bool,
+        heard: Option<&mut Vec<String>>,
     ) -> Result<Option<Vec<Entry>>> {
         match native::read(&self.layout, scope, file, extra) {
             Ok(entries) => {
@@ -255,19 +281,18 @@ impl Evaluator {
                 tracing::debug!(path = %path.display(), %why, "only bash can read this");
             }
         }
-        if !with_bash {
-            return Ok(None);
-        }
+        let Some(heard) = heard else { return Ok(None) };
         self.counters.bash.fetch_add(1, Ordering::Relaxed);
         let said = bash::read(&self.layout, scope, file, extra, self.timeout)?;
         if let (Some(first), Some(file)) = (said.complaints.first(), file) {
             let path = file.path.display();
+            if let Some(complaint) = said.complaints.iter().find(|complaint| bash::ends_reading(complaint)) {
+                let told = bash::told(&file.path, complaint);
+                heard.push(format!("{told}; what follows that is not read: mend it, or those settings have no effect"));
+            }
             if scope.aloud {
-                for complaint in &said.complaints {
+                for complaint in said.complaints.iter().filter(|complaint| !bash::ends_reading(complaint)) {
                     tracing::warn!("{}", bash::told(&file.path, complaint));
-                }
-                if said.complaints.iter().any(|complaint| bash::ends_reading(complaint)) {
-                    tracing::warn!("{path}: what follows that is not read; mend it, or those settings have no effect");
                 }
             } else {
                 tracing::info!(%path, said = first, lines = said.complaints.len(), "bash complains");
