@@ -37,6 +37,26 @@ fn a_job_is_seen_followed_and_stopped() {
     let log = machine.sh("dkmsctl logs slow-a");
     assert!(log.contains("make"), "{log}");
 
+    // What is so already is done, and said.
+    let again = machine.sh(&format!("dkmsctl install slow-a/1.0 -k {kernel}"));
+    assert!(again.contains("unchanged") && again.contains("is installed for") && again.contains("already"), "{again}");
+    let added = machine.sh("dkmsctl add slow-a/1.0");
+    assert!(added.contains("slow-a/1.0 was added already"), "{added}");
+
+    // A removal that fails says why, and shows no log of a build that succeeded.
+    let folder = format!("/lib/modules/{kernel}/updates");
+    // A file system of its own, which is read-only to the daemon's view of it, too.
+    machine.sh(&format!(
+        "cp -a {folder} /srv/was && mount -t tmpfs tmpfs {folder} && cp -a /srv/was/. {folder}/ && mount -o remount,ro {folder}"
+    ));
+    let failed = machine.try_sh("dkmsctl remove slow-a/1.0");
+    machine.sh(&format!("umount {folder}"));
+    let said = format!("{}{}", failed.stdout, failed.stderr);
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert!(said.contains("Read-only file system") && !said.contains("log:"), "{said}");
+    let removed = machine.sh("dkmsctl remove slow-a/1.0");
+    assert!(removed.contains("removed"), "{removed}");
+
     machine.drop_fixture("broken-dkmsd-1.0");
     machine.wait_for_status("broken-dkmsd has failed", LIMIT, |rows| rows.iter().any(|row| row.state == "failed"));
     let failed = machine.try_sh(&format!("dkmsctl rebuild broken-dkmsd -k {kernel}"));
