@@ -10,6 +10,9 @@ use crate::model::{KernelId, KernelRelease, PackageId, PackageName};
 /// Where dkmsd keeps what is known of the machine's own tree.
 const STATE: &str = "/var/lib/dkmsd";
 
+/// Room for the names that most paths have below the folder that they begin with, in bytes.
+const ROOM: usize = 64;
+
 /// Where everything lies. Paths that methods return are to be opened as they are: the root is in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -86,9 +89,11 @@ impl Layout {
     /// A path seen from inside the root, as one that can be opened from here.
     #[must_use]
     pub fn host(&self, inside: impl AsRef<Path>) -> PathBuf {
-        let relative: PathBuf =
-            inside.as_ref().components().filter(|c| !matches!(c, Component::RootDir | Component::Prefix(_))).collect();
-        self.root.join(relative)
+        let inside = inside.as_ref();
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + inside.as_os_str().len() + ROOM);
+        path.push(&self.root);
+        path.extend(inside.components().filter(|c| !matches!(c, Component::RootDir | Component::Prefix(_))));
+        path
     }
 
     /// The opposite of [`Layout::host`]: the path as programs inside the root know it.
@@ -148,13 +153,13 @@ impl Layout {
     /// `<dkms_tree>/<name>`.
     #[must_use]
     pub fn package_dir(&self, name: &PackageName) -> PathBuf {
-        self.dkms_tree().join(name)
+        below(self.dkms_tree(), name)
     }
 
     /// `<dkms_tree>/<name>/<version>`.
     #[must_use]
     pub fn version_dir(&self, package: &PackageId) -> PathBuf {
-        self.package_dir(&package.name).join(&package.version)
+        below(self.package_dir(&package.name), &package.version)
     }
 
     /// `<dkms_tree>/<name>/<version>/source`: the link that makes a package added.
@@ -191,25 +196,25 @@ impl Layout {
     /// `<dkms_tree>/<name>/<version>/<kernel>`.
     #[must_use]
     pub fn kernel_dir(&self, package: &PackageId, kernel: &KernelRelease) -> PathBuf {
-        self.version_dir(package).join(kernel)
+        below(self.version_dir(package), kernel)
     }
 
     /// `<dkms_tree>/<name>/<version>/<kernel>/<arch>`: what was built for a kernel.
     #[must_use]
     pub fn built_dir(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
-        self.kernel_dir(package, &kernel.release).join(&kernel.arch)
+        below(self.kernel_dir(package, &kernel.release), &kernel.arch)
     }
 
     /// `<built>/module`: the built modules; the package is built when this folder exists.
     #[must_use]
     pub fn module_dir(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
-        self.built_dir(package, kernel).join("module")
+        below(self.built_dir(package, kernel), "module")
     }
 
     /// `<built>/log/make.log`: log of the successful build.
     #[must_use]
     pub fn built_log(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
-        self.built_dir(package, kernel).join("log").join("make.log")
+        below(self.built_dir(package, kernel), "log/make.log")
     }
 
     /// What the names of [`Layout::dependency_record`] begin with.
@@ -224,13 +229,13 @@ impl Layout {
     /// `<built>/.dkmsd-manifest.json`: what was built from what, and each file that was installed.
     #[must_use]
     pub fn manifest(&self, package: &PackageId, kernel: &KernelId) -> PathBuf {
-        self.built_dir(package, kernel).join(".dkmsd-manifest.json")
+        below(self.built_dir(package, kernel), ".dkmsd-manifest.json")
     }
 
     /// `<dkms_tree>/<name>/kernel-<kernel>-<arch>`: the link that makes a version installed.
     #[must_use]
     pub fn installed_link(&self, name: &PackageName, kernel: &KernelId) -> PathBuf {
-        self.package_dir(name).join(format!("kernel-{}-{}", kernel.release, kernel.arch))
+        below(self.package_dir(name), format!("kernel-{}-{}", kernel.release, kernel.arch))
     }
 
     /// `<dkms_tree>/<name>/original_module/<kernel>/<arch>`: kernel modules that an install displaced.
@@ -452,6 +457,12 @@ impl Layout {
     pub fn private_socket(&self) -> PathBuf {
         self.run_dir().join("private")
     }
+}
+
+/// A path in a folder. [`Path::join`] would copy the folder's.
+fn below(mut folder: PathBuf, name: impl AsRef<Path>) -> PathBuf {
+    folder.push(name);
+    folder
 }
 
 fn entry_file(kernel: &KernelId) -> String {

@@ -10,10 +10,11 @@ mod signatures;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crate::artifact::sign::Offer;
@@ -184,7 +185,8 @@ impl Observer {
             now,
             boot: &boot,
             targets: &targets,
-            installed: installed_versions(&packages),
+            packages: &packages,
+            installed: OnceLock::new(),
             holds,
             failures: failures(&self.layout)?,
             forced: Forced::read(&self.layout).unwrap_or_else(|error| {
@@ -249,7 +251,8 @@ impl Observer {
     }
 
     fn kernels(&self, packages: &[TreePackage], now: SystemTime) -> Result<(Vec<Target>, Option<kernels::Unsound>)> {
-        let owned = self.owned_files(packages);
+        let files = OnceCell::new();
+        let owned = |path: &Path| files.get_or_init(|| self.owned_files(packages)).contains(path);
         let mut found = kernels::kernels(&self.layout, &self.arch, &owned)?;
         let built_for: BTreeSet<&KernelId> = packages.iter().flat_map(|p| &p.entries).map(|e| &e.kernel).collect();
         let absent: Vec<Kernel> = built_for

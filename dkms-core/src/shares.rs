@@ -5,8 +5,10 @@ use std::thread;
 
 /// What comes of each thing, in their order. A share of fewer than `least` is not worth a thread.
 pub(crate) fn map<T: Sync, R: Send>(things: &[T], least: usize, each: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let threads = processors.min(things.len() / least.max(1) + 1);
+    let threads = match things.len() / least.max(1) {
+        0 => 1,
+        worth => thread::available_parallelism().map_or(1, usize::from).min(worth + 1),
+    };
     let all = |share: &[T]| share.iter().map(&each).collect::<Vec<R>>();
     thread::scope(|scope| {
         let all = &all;

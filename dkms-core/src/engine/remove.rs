@@ -1,6 +1,5 @@
 //! uninstall, unbuild, remove, and cleaning up after a kernel that is gone.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -285,7 +284,7 @@ impl Engine {
             return Ok(());
         }
         for Failure { package, kernel, .. } in tree::failures::all(&self.layout)? {
-            let found = kernels::kernel(&self.layout, kernel.clone(), &HashSet::new());
+            let found = kernels::kernel(&self.layout, kernel.clone(), &|_| false);
             let gone = found.presence == Presence::Bare && !found.foreign_files;
             let link = self.layout.installed_link(&package.name, &kernel);
             let left = self.layout.built_dir(&package, &kernel).exists() || fs::symlink_metadata(link).is_ok();
@@ -299,7 +298,7 @@ impl Engine {
 
 /// Removes a gone kernel's folder when nothing but depmod's own files is left in it.
 fn remove_leftover_folder(folder: &Path) -> Result<()> {
-    if !folder.is_dir() || kernels::left_over(folder, &HashSet::new()) {
+    if !folder.is_dir() || kernels::left_over(folder, &|_| false) {
         return Ok(());
     }
     remove_if_there(folder)

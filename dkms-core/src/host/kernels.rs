@@ -4,7 +4,6 @@
 //! `modules.builtin` or `modules.order`, or a file below `kernel/` that is none of ours. `modules.dep` proves nothing:
 //! depmod writes it wherever it is run, so a folder that a removed kernel left behind has one too.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -64,13 +63,16 @@ pub enum Presence {
     Bare,
 }
 
-/// The kernels below the install tree, by name. `owned` are the module files that we put there, as paths below
-/// [`Layout::kernel_folder`]. Links and names that are no kernel release are passed over; an install tree that does
+/// Whether a module file, named by its path below [`Layout::kernel_folder`], is one that we put there. Asked only of
+/// files in folders that have no kernel of their own.
+pub type Owned<'o> = &'o dyn Fn(&Path) -> bool;
+
+/// The kernels below the install tree, by name. Links and names that are no kernel release are passed over; an install tree that does
 /// not exist has no kernels.
 ///
 /// # Errors
 /// When the install tree cannot be read.
-pub fn kernels(layout: &Layout, arch: &Arch, owned: &HashSet<PathBuf>) -> Result<Vec<Kernel>> {
+pub fn kernels(layout: &Layout, arch: &Arch, owned: Owned<'_>) -> Result<Vec<Kernel>> {
     let tree = layout.install_tree();
     let entries = match fs::read_dir(&tree) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -91,7 +93,7 @@ pub fn kernels(layout: &Layout, arch: &Arch, owned: &HashSet<PathBuf>) -> Result
 
 /// What one kernel's folder is, as in [`kernels`]; a folder that does not exist is bare and without foreign files.
 #[must_use]
-pub fn kernel(layout: &Layout, id: KernelId, owned: &HashSet<PathBuf>) -> Kernel {
+pub fn kernel(layout: &Layout, id: KernelId, owned: Owned<'_>) -> Kernel {
     let folder = layout.kernel_folder(&id.release);
     let installed =
         KERNEL_FILES.iter().any(|file| folder.join(file).is_file()) || has_foreign_file(&folder.join("kernel"), owned);
@@ -106,19 +108,19 @@ pub fn kernel(layout: &Layout, id: KernelId, owned: &HashSet<PathBuf>) -> Kernel
     Kernel { id, presence, foreign_files }
 }
 
-/// Whether a kernel's folder holds anything but depmod's files, the files in `owned` and empty folders. What cannot
+/// Whether a kernel's folder holds anything but depmod's files, those in `owned` and empty folders. What cannot
 /// be read counts as something; so does a `build` link that leads nowhere, as its target may come back.
 #[must_use]
-pub fn left_over(folder: &Path, owned: &HashSet<PathBuf>) -> bool {
+pub fn left_over(folder: &Path, owned: Owned<'_>) -> bool {
     any_file(folder, &|path| {
         let depmods = path.parent() == Some(folder)
             && path.file_name().and_then(|n| n.to_str()).is_some_and(|n| DEPMOD_FILES.contains(&n));
-        !depmods && !owned.contains(path)
+        !depmods && !owned(path)
     })
 }
 
-fn has_foreign_file(folder: &Path, owned: &HashSet<PathBuf>) -> bool {
-    folder.is_dir() && any_file(folder, &|path| !owned.contains(path))
+fn has_foreign_file(folder: &Path, owned: Owned<'_>) -> bool {
+    folder.is_dir() && any_file(folder, &|path| !owned(path))
 }
 
 /// Whether any file or link at or below a folder is as asked; stops at the first, follows no links.
@@ -215,6 +217,7 @@ pub fn machine() -> Result<Arch> {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use std::collections::HashSet;
     use std::os::unix::fs::symlink;
 
     fn put(root: &Path, file: &str) {
@@ -261,7 +264,7 @@ mod tests {
             symlink(target, folder.join("build")).unwrap();
         }
         let owned = HashSet::from(["updates/dkms/ours.ko", "kernel/net/ours.ko"].map(|f| folder.join(f)));
-        let found = kernels(&layout, &id.arch, &owned).unwrap();
+        let found = kernels(&layout, &id.arch, &|path| owned.contains(path)).unwrap();
         assert_eq!(found, [Kernel { id, presence, foreign_files }]);
     }
 
@@ -270,12 +273,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let layout = Layout::under(root.path());
         let arch = Arch::new("x86_64").unwrap();
-        assert!(kernels(&layout, &arch, &HashSet::new()).unwrap().is_empty());
+        assert!(kernels(&layout, &arch, &|_| false).unwrap().is_empty());
         for file in ["6.2/", "6.10/", ".hidden/", "README"] {
             put(&layout.install_tree(), file);
         }
         symlink("6.2", layout.install_tree().join("current")).unwrap();
-        let found = kernels(&layout, &arch, &HashSet::new()).unwrap();
+        let found = kernels(&layout, &arch, &|_| false).unwrap();
         let names: Vec<_> = found.iter().map(|k| k.id.release.as_str()).collect();
         assert_eq!(names, ["6.10", "6.2"]);
     }

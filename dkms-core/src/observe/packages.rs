@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use super::inputs::PackageInputs;
 use super::present::Present;
-use super::{Observer, Target, built_from, outdated_files};
+use super::{Observer, Target, built_from, installed_versions, outdated_files};
 use crate::artifact::sign::Offer;
 use crate::build::toolchain;
 use crate::conf::{Outline, Outlines, Overrides, Request};
@@ -31,7 +31,9 @@ pub(super) struct Gathering<'o> {
     pub(super) now: SystemTime,
     pub(super) boot: &'o SecureBoot,
     pub(super) targets: &'o [Target],
-    pub(super) installed: HashMap<(PackageName, KernelId), PackageVersion>,
+    pub(super) packages: &'o [TreePackage],
+    /// Which version of each is installed on each kernel, once that matters.
+    pub(super) installed: OnceLock<HashMap<(PackageName, KernelId), PackageVersion>>,
     pub(super) holds: Holds,
     pub(super) failures: HashMap<(PackageId, KernelId), Failure>,
     pub(super) forced: Forced,
@@ -227,7 +229,8 @@ impl Gathering<'_> {
 
     fn depends(&self, outline: &Outline, kernel: &KernelId) -> String {
         fingerprint::dependencies(&outline.build_depends, |name| {
-            self.installed.get(&(name.clone(), kernel.clone())).map(ToString::to_string)
+            let installed = self.installed.get_or_init(|| installed_versions(self.packages));
+            installed.get(&(name.clone(), kernel.clone())).map(ToString::to_string)
         })
     }
 

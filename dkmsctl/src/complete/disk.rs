@@ -1,7 +1,6 @@
 //! The machine as completion sees it.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -106,7 +105,7 @@ impl Tree for Disk {
 
     fn kernels(&self) -> Vec<Kernel> {
         let Ok(arch) = Arch::new(self.arch()) else { return Vec::new() };
-        let found = kernels::kernels(&self.layout, &arch, &HashSet::new()).unwrap_or_default();
+        let found = kernels::kernels(&self.layout, &arch, &|_| false).unwrap_or_default();
         let kernel = |k: kernels::Kernel| {
             let include = self.layout.kernel_source(&k.id.release).join("include");
             let headers = resolve(&self.layout, &include).is_ok_and(|folder| folder.is_dir());
