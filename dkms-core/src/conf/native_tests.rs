@@ -423,3 +423,60 @@ fn a_value_that_bash_cannot_read(#[case] text: &str, #[case] wanted: &[(&str, &s
     let said: Vec<(&str, &str)> = said.iter().map(|(name, _, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(said, wanted, "{text}");
 }
+
+/// A line as the configuration of a kernel has them, and some that it has not.
+fn setting() -> BoxedStrategy<String> {
+    let name =
+        one_of(&["CONFIG_A", "CONFIG_B", "CONFIG_64BIT", "CONFIG_A", "CONFIG_", "OTHER", " CONFIG_A", "CONFIG_A[0]"]);
+    let value = one_of(&[
+        "y",
+        "m",
+        "",
+        "-1",
+        "0x1f",
+        "/sbin/x.d",
+        "\"a b  c\"",
+        "\"\"",
+        "\"#~*?[a]{1,2}!;&|()<>'=%\"",
+        "a b",
+        "a;b",
+        "$v",
+        "\"$v\"",
+        "\"a",
+        "'a'",
+        "\"a\"b",
+        "a\\",
+        "~",
+        "*",
+        "y\r",
+        "\"\\\\\"",
+        "y #",
+        "\"a\" ",
+        "=",
+        "\"\t\"",
+        "ä",
+    ]);
+    let comment = one_of(&["# CONFIG_A is not set", "", "#", "# a\\", " # x"]);
+    let end = one_of(&["\n", "\n", "\n", ""]);
+    prop_oneof![8 => (name, value, end).prop_map(|(name, value, end)| format!("{name}={value}{end}")),
+        2 => comment.prop_map(|line| line + "\n")]
+    .boxed()
+}
+
+proptest::proptest! {
+    /// A file that is all settings means the same to bash, line by line.
+    #[test]
+    fn the_settings_of_a_kernel_are_what_bash_takes_them_for(lines in prop::collection::vec(setting(), 1..4)) {
+        let text = lines.concat();
+        let Some(settings) = native::settings(&text) else { return Ok(()) };
+        let mut all = text.clone();
+        let names = ["CONFIG_A", "CONFIG_B", "CONFIG_64BIT", "CONFIG_"];
+        for (at, name) in names.iter().enumerate() {
+            let last = settings.iter().rev().find(|(set, _)| set == name).map_or("", |(_, value)| value);
+            all.push_str(&format!("\n[[ ${name} == \"{last}\" ]] && MAKE[{at}]=same"));
+        }
+        let said = by_bash(&all).unwrap();
+        let wanted: Vec<Entry> = (0..names.len()).map(|at| ("MAKE".into(), at.to_string(), "same".into())).collect();
+        prop_assert_eq!(said, wanted, "{}", text);
+    }
+}

@@ -79,7 +79,8 @@ impl Engine {
         tried: &mut Option<Tried>,
         sink: &mut dyn Sink,
     ) -> Result<Done> {
-        let _locks = self.lock_all(&[Wanted::entry_to_stay(package), Wanted::build(package, kernel)], sink)?;
+        // Let go of in this order: who waits to forget the package then finds no build of it.
+        let _locks = self.lock_all(&[Wanted::build(package, kernel), Wanted::entry_to_stay(package)], sink)?;
         self.not_held(package, Some(kernel), order)?;
         let source = self.source(package)?;
         if order.keep_built && !order.force && self.layout.module_dir(package, kernel).is_dir() {

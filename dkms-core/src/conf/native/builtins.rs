@@ -297,11 +297,42 @@ fn source(shell: &mut Interp<'_>, words: &[&str]) -> Certain<Flow> {
     };
     shell.spend(10)?;
     shell.deeper()?;
-    let list = parse::parse(&text)?;
     shell.status = 0;
-    let flow = shell.list(&list)?;
+    let flow = match settings(&text) {
+        Some(settings) => {
+            for (name, value) in settings {
+                shell.spend(1)?;
+                shell.vars.set(name, value.to_owned())?;
+            }
+            Flow::Next
+        }
+        None => {
+            let list = parse::parse(&text)?;
+            shell.list(&list)?
+        }
+    };
     shell.shallower();
     Ok(if flow == Flow::Return { Flow::Next } else { flow })
+}
+
+/// What a kernel's configuration sets, if that is all there is in a file: ten thousand lines of `CONFIG_…=…`, for which a
+/// parser of bash would be much ado.
+pub(in crate::conf) fn settings(text: &str) -> Option<Vec<(&str, &str)>> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+    let quotable = |c: char| c == ' ' || c.is_ascii_graphic() && !"\"$`\\".contains(c);
+    let lines = text.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.split_once('=')?;
+            let rest = name.strip_prefix("CONFIG_")?;
+            let is_name = rest.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+            let value = match value.strip_prefix('"') {
+                Some(quoted) => quoted.strip_suffix('"').filter(|text| text.chars().all(quotable))?,
+                None => Some(value).filter(|text| text.chars().all(plain))?,
+            };
+            is_name.then_some((name, value))
+        })
+        .collect()
 }
 
 fn command(shell: &mut Interp<'_>, words: &[&str]) -> Certain<Flow> {

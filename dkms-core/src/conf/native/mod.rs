@@ -31,6 +31,8 @@ mod vars;
 mod word;
 mod world;
 
+#[cfg(test)]
+pub(super) use builtins::settings;
 pub(super) use second::read;
 pub(super) use trace::Trace;
 
