@@ -83,6 +83,9 @@ const STATUS: &[Case] = &[
 const TWO: &str = "pkg t-one 1.0; module=other pkg t-two 1.0; dkms build t-one/1.0 -k $K -k $OLD; dkms add t-two/1.0";
 const OBSOLETE: &str = "pkg t-one 1.0 OBSOLETE_BY=6.0";
 const OBSOLETE_BESIDE: &str = "pkg t-one 1.0 OBSOLETE_BY=6.0 BUILD_EXCLUSIVE_KERNEL_MAX=9";
+/// The kernel has the module itself, newer; the very same.
+const NEWER: &str = "pkg t-one 1.0; own $K 2.0; dkms add t-one/1.0; module=other pkg t-two 1.0; dkms add t-two/1.0";
+const SAME: &str = "pkg t-one 1.0; own $K 1.0; dkms add t-one/1.0; module=other pkg t-two 1.0; dkms add t-two/1.0";
 const ONE: &str = "pkg t-one 1.0";
 const ADDED: &str = "pkg t-one 1.0; dkms add t-one/1.0";
 const BUILT: &str = "pkg t-one 1.0; dkms build t-one/1.0 -k $K";
@@ -477,6 +480,18 @@ const KERNELS: &[Case] = &[
     case(0, "dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: OBSOLETE_BY' said && exit $code")
         .given("pkg t-one 1.0 OBSOLETE_BY=6.0 BUILD_EXCLUSIVE_KERNEL_MAX=9; dkms add t-one/1.0; module=other pkg t-two 1.0; dkms add t-two/1.0")
         .after(ONLY_THE_OTHER),
+    // Nor is what the kernel has itself, be it asked for again.
+    case(0, "dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: .*2\\.0' said && exit $code").given(NEWER).after(ONLY_THE_OTHER),
+    case(0, "dkms autoinstall -k $K && dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: .*tiny' said && exit $code").given(NEWER).after(ONLY_THE_OTHER),
+    case(0, "dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: .*tiny' said && exit $code").given(SAME).after(ONLY_THE_OTHER),
+    case(0, "dkms kernel_postinst -k $K").given(NEWER).after(ONLY_THE_OTHER),
+    case(0, "/usr/lib/dkms/dkms_autoinstaller start $K").given(NEWER).after(ONLY_THE_OTHER),
+    case(0, "/usr/lib/dkms/dkms_autoinstaller start $K").given(SAME).after(ONLY_THE_OTHER),
+    case(0, "dkms match --templatekernel $OLD -k $K")
+        .given("pkg t-one 1.0; own $K 2.0; module=other pkg t-two 1.0; for p in t-one t-two; do dkms install $p/1.0 -k $OLD; done")
+        .after(ONLY_THE_OTHER),
+    // Forced, it is installed all the same.
+    case(0, "dkms autoinstall --force -k $K").given(NEWER).after(INSTALLED_FILE),
     // One that fails leaves the others alone.
     case(11, "dkms autoinstall -k $K")
         .given("pkg t-one 1.0 'MAKE[0]=false'; module=other pkg t-two 1.0; dkms add t-one/1.0; dkms add t-two/1.0")
@@ -598,4 +613,11 @@ fn every_code_and_every_line_is_as_the_interface_says() {
     let json = kit.sh("fresh; pkg t-one 1.0; dkms install t-one/1.0 -k $K > /dev/null; dkms status --json");
     let json: serde_json::Value = serde_json::from_str(&json).expect("status --json prints JSON");
     assert!(json.to_string().contains(&kit.kernel), "{json}");
+
+    // That the kernel's own module is newer keeps no kernel from being ready.
+    let kernel = &kit.kernel;
+    kit.sh("fresh; pkg t-one 1.0; own $K 2.0; dkms add t-one/1.0; dkms autoinstall -k $K; systemctl start dkmsd");
+    kit.machine.rescan();
+    assert_eq!(kit.machine.row("t-one", kernel).state, "kernel-newer");
+    kit.sh("dkmsctl check -k $K");
 }
