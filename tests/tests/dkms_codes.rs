@@ -81,6 +81,11 @@ const STATUS: &[Case] = &[
 ];
 
 const TWO: &str = "pkg t-one 1.0; module=other pkg t-two 1.0; dkms build t-one/1.0 -k $K -k $OLD; dkms add t-two/1.0";
+const OBSOLETE: &str = "pkg t-one 1.0 OBSOLETE_BY=6.0";
+const OBSOLETE_BESIDE: &str = "pkg t-one 1.0 OBSOLETE_BY=6.0 BUILD_EXCLUSIVE_KERNEL_MAX=9";
+/// The kernel has the module itself, newer; the very same.
+const NEWER: &str = "pkg t-one 1.0; own $K 2.0; dkms add t-one/1.0; module=other pkg t-two 1.0; dkms add t-two/1.0";
+const SAME: &str = "pkg t-one 1.0; own $K 1.0; dkms add t-one/1.0; module=other pkg t-two 1.0; dkms add t-two/1.0";
 const ONE: &str = "pkg t-one 1.0";
 const ADDED: &str = "pkg t-one 1.0; dkms add t-one/1.0";
 const BUILT: &str = "pkg t-one 1.0; dkms build t-one/1.0 -k $K";
@@ -357,8 +362,29 @@ const FAILED: &[Case] = &[
     case(0, "dkms install t-one/1.0 -k $K --force").given("pkg t-one 1.0; own $K 2.0").after(INSTALLED_FILE),
     case(0, "dkms install t-one/1.0 -k $K --force-version-override").given("pkg t-one 1.0; own $K 2.0").after(INSTALLED_FILE),
     case(0, "dkms install t-one/1.0 -k $K")
-        .given("pkg t-one 1.0; own $K 2.0; mkdir -p /usr/share/dkms/modules_to_force_install; echo t-one_version-override > /usr/share/dkms/modules_to_force_install/x")
+        .given("pkg t-one 1.0; own $K 2.0; force_install t-one_version-override")
         .after(INSTALLED_FILE),
+    case(0, "dkms install t-one/1.0 -k $K")
+        .given("pkg t-one 1.0; own $K 2.0; force_install t-one")
+        .after(INSTALLED_FILE),
+    case(6, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0; own $K 2.0; force_install t-two t-one_version").err(&["tiny"]),
+    // OBSOLETE_BY alone is a bound of the build, which nothing overrules.
+    case(77, "dkms build t-one/1.0 -k $K").given(OBSOLETE).err(&["OBSOLETE_BY"]),
+    case(77, "dkms build --force t-one/1.0 -k $K").given(OBSOLETE).err(&["OBSOLETE_BY"]),
+    case(77, "dkms install t-one/1.0 -k $K").given(OBSOLETE).err(&["OBSOLETE_BY"]),
+    case(77, "dkms install --force t-one/1.0 -k $K").given(OBSOLETE).err(&["OBSOLETE_BY"]).after("test ! -e /lib/modules/$K/updates"),
+    case(77, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0 OBSOLETE_BY=6.0; force_install t-one").err(&["OBSOLETE_BY"]),
+    case(0, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0 OBSOLETE_BY=6.2").after(INSTALLED_FILE),
+    // Beside a bound that lets the kernel in, it is one of the install.
+    case(0, "dkms build t-one/1.0 -k $K").given(OBSOLETE_BESIDE),
+    case(6, "dkms install t-one/1.0 -k $K").given(OBSOLETE_BESIDE).err(&["OBSOLETE_BY"]).after("test ! -e /lib/modules/$K/updates"),
+    case(6, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0 OBSOLETE_BY=6.1.0 BUILD_EXCLUSIVE_KERNEL_MAX=9").err(&["OBSOLETE_BY"]),
+    case(6, "dkms install --force-version-override t-one/1.0 -k $K").given(OBSOLETE_BESIDE).err(&["OBSOLETE_BY"]),
+    case(0, "dkms install --force t-one/1.0 -k $K").given(OBSOLETE_BESIDE).after(INSTALLED_FILE),
+    case(0, "dkms install t-one/1.0 -k $K")
+        .given("pkg t-one 1.0 OBSOLETE_BY=6.0 BUILD_EXCLUSIVE_KERNEL_MAX=9; force_install t-one")
+        .after(INSTALLED_FILE),
+    case(0, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0 OBSOLETE_BY=6.1.0-999 BUILD_EXCLUSIVE_KERNEL_MAX=9").after(INSTALLED_FILE),
     // depmod fails: what stood before stands again.
     case(6, "dkms install t-one/1.0 -k $K; code=$?; depmod_works; exit $code")
         .given("pkg t-one 1.0; own $K 0.9; depmod_fails")
@@ -431,6 +457,10 @@ const FAILED: &[Case] = &[
         .after("! test -e /lib/modules/$K/updates"),
 ];
 
+const ONLY_THE_OTHER: &str =
+    "test -e /lib/modules/$K/updates/dkms/other.ko; test ! -e /lib/modules/$K/updates/dkms/tiny.ko
+     test ! -e /var/lib/dkms/t-one/kernel-$K-$A";
+
 /// A whole kernel at once.
 const KERNELS: &[Case] = &[
     case(0, "dkms autoinstall -k $K")
@@ -450,6 +480,24 @@ const KERNELS: &[Case] = &[
     case(0, "dkms autoinstall -k $K")
         .given("pkg t-one 1.0 BUILD_EXCLUSIVE_ARCH=sparc; module=other pkg t-two 1.0; dkms add t-one/1.0; dkms add t-two/1.0")
         .after("test -e /lib/modules/$K/updates/dkms/other.ko; ! test -e /lib/modules/$K/updates/dkms/tiny.ko"),
+    case(0, "dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: OBSOLETE_BY' said && exit $code")
+        .given("pkg t-one 1.0 OBSOLETE_BY=6.0; dkms add t-one/1.0; module=other pkg t-two 1.0; dkms add t-two/1.0")
+        .after(ONLY_THE_OTHER),
+    case(0, "dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: OBSOLETE_BY' said && exit $code")
+        .given("pkg t-one 1.0 OBSOLETE_BY=6.0 BUILD_EXCLUSIVE_KERNEL_MAX=9; dkms add t-one/1.0; module=other pkg t-two 1.0; dkms add t-two/1.0")
+        .after(ONLY_THE_OTHER),
+    // Nor is what the kernel has itself, be it asked for again.
+    case(0, "dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: .*2\\.0' said && exit $code").given(NEWER).after(ONLY_THE_OTHER),
+    case(0, "dkms autoinstall -k $K && dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: .*tiny' said && exit $code").given(NEWER).after(ONLY_THE_OTHER),
+    case(0, "dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: .*tiny' said && exit $code").given(SAME).after(ONLY_THE_OTHER),
+    case(0, "dkms kernel_postinst -k $K").given(NEWER).after(ONLY_THE_OTHER),
+    case(0, "/usr/lib/dkms/dkms_autoinstaller start $K").given(NEWER).after(ONLY_THE_OTHER),
+    case(0, "/usr/lib/dkms/dkms_autoinstaller start $K").given(SAME).after(ONLY_THE_OTHER),
+    case(0, "dkms match --templatekernel $OLD -k $K")
+        .given("pkg t-one 1.0; own $K 2.0; module=other pkg t-two 1.0; for p in t-one t-two; do dkms install $p/1.0 -k $OLD; done")
+        .after(ONLY_THE_OTHER),
+    // Forced, it is installed all the same.
+    case(0, "dkms autoinstall --force -k $K").given(NEWER).after(INSTALLED_FILE),
     // One that fails leaves the others alone.
     case(11, "dkms autoinstall -k $K")
         .given("pkg t-one 1.0 'MAKE[0]=false'; module=other pkg t-two 1.0; dkms add t-one/1.0; dkms add t-two/1.0")
@@ -588,4 +636,11 @@ fn every_code_and_every_line_is_as_the_interface_says() {
         },
     ] });
     assert_eq!(found, wanted);
+
+    // That the kernel's own module is newer keeps no kernel from being ready.
+    let kernel = &kit.kernel;
+    kit.sh("fresh; pkg t-one 1.0; own $K 2.0; dkms add t-one/1.0; dkms autoinstall -k $K; systemctl start dkmsd");
+    kit.machine.rescan();
+    assert_eq!(kit.machine.row("t-one", kernel).state, "kernel-newer");
+    kit.sh("dkmsctl check -k $K");
 }
