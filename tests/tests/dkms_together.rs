@@ -1,13 +1,14 @@
 //! Several at once on one tree: two `dkms autoinstall`, the daemon, and eight packages.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStdout, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use dkmsd_tests::Machine;
 
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(200);
 const PACKAGES: [&str; 8] = ["eins", "zwei", "drei", "vier", "fuenf", "sechs", "sieben", "acht"];
 
 /// Every build stops in front of its compiler, having said its package's name. Who collects those is there before, and
@@ -22,7 +23,8 @@ const OPEN: &str = "exec 3<> /srv/slow-gate/go; setsid yes >&3 2> /dev/null < /d
 /// A `dkms autoinstall` in a machine.
 struct Autoinstall {
     child: Child,
-    said: BufReader<ChildStdout>,
+    /// What it says, line by line; closed when it has ended.
+    said: Receiver<String>,
     /// Its process id there.
     pid: String,
 }
@@ -31,24 +33,23 @@ impl Autoinstall {
     fn start(machine: &Machine, kernel: &str) -> Self {
         let mut command = machine.command(&format!("echo $$; exec dkms autoinstall -k {kernel} 2>&1"));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stdout.take().unwrap());
-        let mut pid = String::new();
-        said.read_line(&mut pid).unwrap();
-        Self { child, said, pid: pid.trim().to_owned() }
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (send, said) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+        let pid = said.recv_timeout(LIMIT).unwrap();
+        Self { child, said, pid }
     }
 
-    /// Reads until it says that it waits for this process.
-    fn waits_for(&mut self, pid: &str) {
-        let mut all = String::new();
-        while !all.contains(&format!("waiting for process {pid} (dkms autoinstall")) {
-            assert_ne!(self.said.read_line(&mut all).unwrap(), 0, "it ended: {all}");
-        }
+    /// Returns when it says that it waits for this process.
+    fn waits_for(&self, pid: &str) {
+        let wanted = format!("waiting for process {pid} (dkms autoinstall");
+        // When it says so no more, this fails by its limit.
+        while !self.said.recv_timeout(LIMIT).unwrap().contains(&wanted) {}
     }
 
     fn ends_well(mut self, machine: &Machine) {
-        let mut said = String::new();
-        self.said.read_to_string(&mut said).unwrap();
-        assert!(self.child.wait().unwrap().success(), "{said}\n{}", machine.story());
+        let said: Vec<String> = self.said.iter().collect();
+        assert!(self.child.wait().unwrap().success(), "{said:#?}\n{}", machine.story());
     }
 }
 
@@ -67,7 +68,7 @@ fn two_autoinstalls_and_the_daemon_build_each_module_once() {
     // The first is at its builds, the second wants the same ones, and so does the daemon.
     let first = Autoinstall::start(&machine, &kernel);
     machine.sh(FIRST);
-    let mut second = Autoinstall::start(&machine, &kernel);
+    let second = Autoinstall::start(&machine, &kernel);
     second.waits_for(&first.pid);
     machine.sh("systemctl start dkmsd");
     let waits = format!("waiting for process {} (", first.pid);
@@ -75,7 +76,7 @@ fn two_autoinstalls_and_the_daemon_build_each_module_once() {
         let has_job = |package: &&str| {
             rows.iter().any(|row| row.package == **package && ["queued", "building"].contains(&row.state.as_str()))
         };
-        PACKAGES.iter().all(|package| has_job(package)) && rows.iter().any(|row| row.reason.starts_with(&waits))
+        PACKAGES.iter().all(has_job) && rows.iter().any(|row| row.reason.starts_with(&waits))
     });
     machine.sh("! ls /lib/modules/*/updates");
     machine.sh(OPEN);
