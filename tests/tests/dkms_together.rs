@@ -43,8 +43,8 @@ impl Autoinstall {
     /// Returns when it says that it waits for this process.
     fn waits_for(&self, pid: &str) {
         let wanted = format!("waiting for process {pid} (dkms autoinstall");
-        let next = || self.said.recv_timeout(LIMIT).unwrap_or_else(|e| panic!("it does not say {wanted}: {e}"));
-        while !next().contains(&wanted) {}
+        // When it says so no more, this fails by its limit.
+        while !self.said.recv_timeout(LIMIT).unwrap().contains(&wanted) {}
     }
 
     fn ends_well(mut self, machine: &Machine) {
