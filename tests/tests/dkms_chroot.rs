@@ -41,7 +41,7 @@ impl Beside {
         status("hello-dkmsd/1.0: added");
         machine.sh(&format!("{dkms} build hello-dkmsd/1.0 -k {kernel}"));
         status(&format!("hello-dkmsd/1.0, {kernel}, x86_64: built"));
-        machine.sh(&format!("! test -e {file}; {dkms} install hello-dkmsd/1.0 -k {kernel}"));
+        machine.sh(&format!("test ! -e {file}; {dkms} install hello-dkmsd/1.0 -k {kernel}"));
         status(&format!("hello-dkmsd/1.0, {kernel}, x86_64: installed"));
         let vermagic = machine.sh(&format!("modinfo -F vermagic {file}"));
         assert!(vermagic.starts_with(&format!("{kernel} ")), "{vermagic}");
@@ -54,7 +54,8 @@ impl Beside {
         machine.sh(&format!("{dkms} remove hello-dkmsd/1.0 --all"));
         status("");
         machine.sh(&format!(
-            "cd /srv/image; ! ls -d var/lib/dkms/[!.]* lib/modules/{kernel}/updates lib/modules/{older}/updates
+            "cd /srv/image
+             test -z \"$(ls -d var/lib/dkms/[!.]* lib/modules/{{{kernel},{older}}}/updates 2> /dev/null)\"
              test -e usr/src/hello-dkmsd-1.0/dkms.conf"
         ));
     }
@@ -67,7 +68,7 @@ fn a_package_lives_in_a_chroot_and_in_an_image() {
     let clean = "env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root";
 
     let bare = format!("chroot /srv/image {clean} dkms");
-    machine.sh("! test -e /srv/image/proc/self");
+    machine.sh("test ! -e /srv/image/proc/self");
     beside.whole_life(&bare);
 
     machine.sh("mount -t proc proc /srv/image/proc");
@@ -102,7 +103,7 @@ fn a_package_lives_in_a_chroot_and_in_an_image() {
     machine.sh(&format!(
         "echo POST_INSTALL=mark.sh >> {source}/dkms.conf; printf '#!/bin/sh\\npwd > /mark\\n' > {source}/mark.sh
          chmod +x {source}/mark.sh; dkms --root /srv/image install hello-dkmsd/1.0 -k {}
-         test $(cat /srv/image/mark) = /usr/src/hello-dkmsd-1.0; ! test -e /mark
+         test $(cat /srv/image/mark) = /usr/src/hello-dkmsd-1.0; test ! -e /mark
          dkms --root /srv/image remove hello-dkmsd/1.0 --all; rm /srv/image/mark",
         beside.kernel
     ));

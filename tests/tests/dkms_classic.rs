@@ -93,7 +93,7 @@ fn takes_over(machine: &Machine, kernel: &str, dkms: &str, other: &str) {
     machine.sh(&format!("{dkms} status | grep -q ^bbswitch && {dkms} remove {switch} --all || true"));
     status(&[], "removed");
     machine.sh(&format!(
-        "! test -e /lib/modules/{kernel}/updates; ls /var/lib/dkms | {{ ! grep -vE '^(mok|dkms_dbversion)'; }}
+        "test ! -e /lib/modules/{kernel}/updates; ls /var/lib/dkms | {{ ! grep -vE '^(mok|dkms_dbversion)'; }}
          ! grep updates/ /lib/modules/{kernel}/modules.dep"
     ));
 }

@@ -114,7 +114,7 @@ const DONE: &[Case] = &[
         .given("pkg t-one 1.0; mv /usr/src/t-one-1.0 here")
         .after("diff -r here /usr/src/t-one-1.0; test -d /var/lib/dkms/t-one/1.0/source/"),
     case(0, "dkms build t-one/1.0 -k $K").given(ADDED).after(
-        "cd /var/lib/dkms/t-one/1.0; test -e $K/$A/module/tiny.ko; test -s $K/$A/log/make.log; ! test -e build
+        "cd /var/lib/dkms/t-one/1.0; test -e $K/$A/module/tiny.ko; test -s $K/$A/log/make.log; test ! -e build
          test -z \"$(find . -name '.tmp_*')\"",
     ),
     case(0, "dkms build t-one/1.0 -k $K/$A").given(ONE).after("test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko"),
@@ -145,36 +145,36 @@ const DONE: &[Case] = &[
          test $(modinfo -F version /lib/modules/$K/updates/dkms/tiny.ko) = 2.0",
     ),
     case(0, "dkms uninstall t-one/1.0 -k $K").given(INSTALLED).after(
-        "test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko; ! test -e /var/lib/dkms/t-one/kernel-$K-$A
-         ! test -e /lib/modules/$K/updates",
+        "test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko; test ! -e /var/lib/dkms/t-one/kernel-$K-$A
+         test ! -e /lib/modules/$K/updates",
     ),
     case(0, "dkms uninstall t-one/1.0 -k $K")
-        .given("pkg t-one 1.0; own $K 0.9; dkms install t-one/1.0 -k $K; ! test -e /lib/modules/$K/kernel/lib/tiny.ko")
+        .given("pkg t-one 1.0; own $K 0.9; dkms install t-one/1.0 -k $K; test ! -e /lib/modules/$K/kernel/lib/tiny.ko")
         .after(
-            "cmp $ready/$K/0.9/tiny.ko /lib/modules/$K/kernel/lib/tiny.ko; ! test -e /var/lib/dkms/t-one/original_module
+            "cmp $ready/$K/0.9/tiny.ko /lib/modules/$K/kernel/lib/tiny.ko; test ! -e /var/lib/dkms/t-one/original_module
              test $(modinfo -k $K -F filename tiny) = /lib/modules/$K/kernel/lib/tiny.ko",
         ),
     case(0, "dkms unbuild t-one/1.0 -k $K")
         .given(INSTALLED)
-        .after("! test -e /var/lib/dkms/t-one/1.0/$K; ! test -e /lib/modules/$K/updates; test -d /var/lib/dkms/t-one/1.0/source/"),
+        .after("test ! -e /var/lib/dkms/t-one/1.0/$K; test ! -e /lib/modules/$K/updates; test -d /var/lib/dkms/t-one/1.0/source/"),
     case(0, "dkms unbuild t-one/1.0 --all")
         .given("pkg t-one 1.0; dkms install t-one/1.0 -k $K; dkms build t-one/1.0 -k $OLD")
         .after("test \"$(dkms status)\" = 't-one/1.0: added'"),
     case(0, "dkms remove t-one/1.0 -k $K")
         .given("pkg t-one 1.0; dkms install t-one/1.0 -k $K -k $OLD")
-        .after("test \"$(dkms status)\" = \"t-one/1.0, $OLD, x86_64: installed\"; ! test -e /lib/modules/$K/updates"),
+        .after("test \"$(dkms status)\" = \"t-one/1.0, $OLD, x86_64: installed\"; test ! -e /lib/modules/$K/updates"),
     case(0, "dkms remove t-one/1.0 -k $K")
         .given(INSTALLED)
-        .after("! test -e /var/lib/dkms/t-one; ! test -e /lib/modules/$K/updates; test -e /usr/src/t-one-1.0/dkms.conf"),
+        .after("test ! -e /var/lib/dkms/t-one; test ! -e /lib/modules/$K/updates; test -e /usr/src/t-one-1.0/dkms.conf"),
     case(0, "dkms remove t-one/1.0 --all")
         .given("pkg t-one 1.0; pkg t-one 2.0; dkms install t-one/1.0 -k $K -k $OLD; dkms add t-one/2.0")
-        .after("test \"$(dkms status)\" = 't-one/2.0: added'; ! test -e /lib/modules/$OLD/updates"),
-    case(0, "dkms remove t-one/1.0").given(ADDED).after("! test -e /var/lib/dkms/t-one"),
+        .after("test \"$(dkms status)\" = 't-one/2.0: added'; test ! -e /lib/modules/$OLD/updates"),
+    case(0, "dkms remove t-one/1.0").given(ADDED).after("test ! -e /var/lib/dkms/t-one"),
     // Whatever is wrong with its source.
     case(0, "dkms remove t-one/1.0 --all")
         .given(BROKEN)
         .err(&["t-one/1.0", "/usr/src/t-one-1.0"])
-        .after("! test -e /var/lib/dkms/t-one; ! test -e /lib/modules/$K/updates"),
+        .after("test ! -e /var/lib/dkms/t-one; test ! -e /lib/modules/$K/updates"),
     case(0, "dkms remove t-one/1.0 --all")
         .given(
             "pkg t-one 1.0; dkms install t-one/1.0 -k $K; rm -r /usr/src/t-one-1.0; rm -f /srv/ran
@@ -185,16 +185,16 @@ const DONE: &[Case] = &[
         .given("pkg t-one 1.0; own $K 0.9; dkms install t-one/1.0 -k $K; rm /var/lib/dkms/t-one/1.0/source")
         .err(&["t-one/1.0"])
         .after(
-            "! test -e /var/lib/dkms/t-one; test -e /usr/src/t-one-1.0/dkms.conf
+            "test ! -e /var/lib/dkms/t-one; test -e /usr/src/t-one-1.0/dkms.conf
              test $(modinfo -k $K -F filename tiny) = /lib/modules/$K/kernel/lib/tiny.ko",
         ),
-    case(0, "dkms remove t-one/1.0").given("pkg t-one 1.0; dkms add t-one/1.0; rm -r /usr/src/t-one-1.0").after("! test -e /var/lib/dkms/t-one"),
+    case(0, "dkms remove t-one/1.0").given("pkg t-one 1.0; dkms add t-one/1.0; rm -r /usr/src/t-one-1.0").after("test ! -e /var/lib/dkms/t-one"),
     case(0, "dkms remove t-one/1.0 --all")
         .given("pkg t-one 1.0; dkms install t-one/1.0 -k $K; rm /usr/src/t-one-1.0/dkms.conf")
-        .after("! test -e /var/lib/dkms/t-one; ! test -e /lib/modules/$K/updates"),
+        .after("test ! -e /var/lib/dkms/t-one; test ! -e /lib/modules/$K/updates"),
     case(0, "dkms remove t-one/1.0 --all")
         .given("pkg t-one 1.0; dkms install t-one/1.0 -k $K; echo 'if' > /usr/src/t-one-1.0/dkms.conf")
-        .after("! test -e /var/lib/dkms/t-one; ! test -e /lib/modules/$K/updates"),
+        .after("test ! -e /var/lib/dkms/t-one; test ! -e /lib/modules/$K/updates"),
     // Nothing to do on that kernel.
     case(0, "dkms uninstall t-one/1.0 -k $OLD").given(INSTALLED).after(INSTALLED_FILE),
     case(0, "dkms uninstall t-one/1.0 -k $K").given(BUILT),
@@ -210,12 +210,12 @@ const DONE: &[Case] = &[
     case(21, "dkms install t-one/1.0 -k $K -k 9.9.9-none").given(ONE).after(INSTALLED_FILE).err(&["9.9.9-none"]),
     case(0, "dkms match --templatekernel $OLD -k $K")
         .given("pkg t-one 1.0; module=other pkg t-two 1.0; dkms install t-one/1.0 -k $OLD; dkms build t-two/1.0 -k $OLD")
-        .after("test -e /lib/modules/$K/updates/dkms/tiny.ko; ! test -e /lib/modules/$K/updates/dkms/other.ko"),
+        .after("test -e /lib/modules/$K/updates/dkms/tiny.ko; test ! -e /lib/modules/$K/updates/dkms/other.ko"),
     case(0, "dkms match --templatekernel=$OLD -k $K t-two")
         .given("pkg t-one 1.0; module=other pkg t-two 1.0; for p in t-one t-two; do dkms install $p/1.0 -k $OLD; done")
-        .after("test -e /lib/modules/$K/updates/dkms/other.ko; ! test -e /lib/modules/$K/updates/dkms/tiny.ko"),
+        .after("test -e /lib/modules/$K/updates/dkms/other.ko; test ! -e /lib/modules/$K/updates/dkms/tiny.ko"),
     // From -q on nothing is printed.
-    case(0, "dkms install t-one/1.0 -k $K -q 2> said").given(ONE).out("").after("! test -s said"),
+    case(0, "dkms install t-one/1.0 -k $K -q 2> said").given(ONE).out("").after("test ! -s said"),
     case(0, "as_nobody dkms build t-one/1.0 -k $K --dkmstree /srv/row/tree > said 2>&1")
         .given("pkg t-one 1.0; install -d -o nobody tree; install -m 666 /dev/null said; chmod 755 .")
         .after("test -e tree/t-one/1.0/$K/$A/module/tiny.ko; test -z \"$(dkms status)\""),
@@ -248,7 +248,7 @@ const DONE: &[Case] = &[
     case(8, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0; printf '[daemon]\\nnice = 20\\n' > /etc/dkms/dkmsd.toml"),
     case(0, "dkms remove t-one/1.0 --all 2> said; grep -q 'perhaps.*goes on without' said")
         .given("pkg t-one 1.0; dkms install t-one/1.0 -k $K; echo try_sign_modules=perhaps > /etc/dkms/framework.conf")
-        .after("! test -e /lib/modules/$K/updates/dkms/tiny.ko; ! test -e /var/lib/dkms/t-one"),
+        .after("test ! -e /lib/modules/$K/updates/dkms/tiny.ko; test ! -e /var/lib/dkms/t-one"),
     case(8, "dkms remove t-one/1.0 --all")
         .given("pkg t-one 1.0; dkms add t-one/1.0; echo dkms_tree=elsewhere > /etc/dkms/framework.conf"),
     case(0, "dkms build t-one/1.0 -k $K -c other.conf")
@@ -269,8 +269,8 @@ const DONE: &[Case] = &[
         .after("test -d /var/lib/dkms/t-one/1.0/source/"),
     case(0, "dkms remove t-one/1.0 --all --rpm_safe_upgrade")
         .given("pkg t-one 1.0; perl -e 'system(\"dkms add t-one/1.0 --rpm_safe_upgrade\")'")
-        .after("! test -e /var/lib/dkms/t-one"),
-    case(0, "dkms remove t-one/1.0 --all --rpm_safe_upgrade").given(ADDED).after("! test -e /var/lib/dkms/t-one"),
+        .after("test ! -e /var/lib/dkms/t-one"),
+    case(0, "dkms remove t-one/1.0 --all --rpm_safe_upgrade").given(ADDED).after("test ! -e /var/lib/dkms/t-one"),
 ];
 
 /// Nothing was done, since the command line, the user or the tree is not right.
@@ -282,7 +282,7 @@ const REFUSED: &[Case] = &[
     case(1, "as_nobody dkms kernel_postinst -k $K").err(&["root"]),
     case(1, "as_nobody dkms kernel_prerm -k $K").given(INSTALLED).err(&["root"]).after(INSTALLED_FILE),
     case(1, "as_nobody dkms add here").given("pkg t-one 1.0; mv /usr/src/t-one-1.0 here").err(&["root"]),
-    case(1, "as_nobody dkms add t-one/1.0").given(ONE).err(&["/var/lib/dkms"]).after("! test -e /var/lib/dkms/t-one"),
+    case(1, "as_nobody dkms add t-one/1.0").given(ONE).err(&["/var/lib/dkms"]).after("test ! -e /var/lib/dkms/t-one"),
     case(1, "as_nobody dkms build t-one/1.0 -k $K").given(ADDED).err(&["/var/lib/dkms"]),
     case(1, "as_nobody dkms remove t-one/1.0 --all").given(ADDED).after("test -d /var/lib/dkms/t-one/1.0/source/"),
     case(1, "dkms add"),
@@ -310,7 +310,7 @@ const REFUSED: &[Case] = &[
     case(3, "dkms build /usr/src/t-one-1.0 -k $K").given(ADDED).err(&["t-one/1.0"]),
     case(3, "dkms remove t-one/1.0 --all -a x86_64").given(INSTALLED).err(&["--all"]).after(INSTALLED_FILE),
     case(3, "dkms match --templatekernel $OLD -k $K nosuch").err(&["nosuch"]),
-    case(4, "dkms add build t-one/1.0").given(ONE).err(&["add", "build"]).after("! test -e /var/lib/dkms/t-one"),
+    case(4, "dkms add build t-one/1.0").given(ONE).err(&["add", "build"]).after("test ! -e /var/lib/dkms/t-one"),
     case(4, "dkms add -m t-one -v 1.0").given("pkg t-one 1.0; rm /usr/src/t-one-1.0/dkms.conf").err(&["dkms.conf"]),
     case(4, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0; dkms add t-one/1.0; rm /usr/src/t-one-1.0/dkms.conf").err(&["dkms.conf"]),
     case(4, "dkms autoinstall -k $K -k $OLD").given(ADDED),
@@ -353,11 +353,11 @@ const FAILED: &[Case] = &[
     case(6, "dkms install t-one/1.0 -k $K --installtree /srv/row/none").given(BUILT).err(&["/srv/row/none"]),
     // Refused: the kernel's own module is newer; it is the very same.
     case(6, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0; own $K 2.0").err(&["tiny"]).after(
-        "cmp $ready/$K/2.0/tiny.ko /lib/modules/$K/kernel/lib/tiny.ko; ! test -e /lib/modules/$K/updates/dkms/tiny.ko
-         ! test -e /var/lib/dkms/t-one/kernel-$K-$A",
+        "cmp $ready/$K/2.0/tiny.ko /lib/modules/$K/kernel/lib/tiny.ko; test ! -e /lib/modules/$K/updates/dkms/tiny.ko
+         test ! -e /var/lib/dkms/t-one/kernel-$K-$A",
     ),
     case(6, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0; own $K 1.0").err(&["tiny"]).after(
-        "cmp $ready/$K/1.0/tiny.ko /lib/modules/$K/kernel/lib/tiny.ko; ! test -e /lib/modules/$K/updates/dkms/tiny.ko",
+        "cmp $ready/$K/1.0/tiny.ko /lib/modules/$K/kernel/lib/tiny.ko; test ! -e /lib/modules/$K/updates/dkms/tiny.ko",
     ),
     case(0, "dkms install t-one/1.0 -k $K --force").given("pkg t-one 1.0; own $K 2.0").after(INSTALLED_FILE),
     case(0, "dkms install t-one/1.0 -k $K --force-version-override").given("pkg t-one 1.0; own $K 2.0").after(INSTALLED_FILE),
@@ -390,15 +390,15 @@ const FAILED: &[Case] = &[
         .given("pkg t-one 1.0; own $K 0.9; depmod_fails")
         .err(&["depmod"])
         .after(
-            "cmp $ready/$K/0.9/tiny.ko /lib/modules/$K/kernel/lib/tiny.ko; ! test -e /lib/modules/$K/updates/dkms/tiny.ko
-             ! test -e /var/lib/dkms/t-one/kernel-$K-$A; test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko",
+            "cmp $ready/$K/0.9/tiny.ko /lib/modules/$K/kernel/lib/tiny.ko; test ! -e /lib/modules/$K/updates/dkms/tiny.ko
+             test ! -e /var/lib/dkms/t-one/kernel-$K-$A; test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko",
         ),
     case(7, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0 MAKE[0]=true").err(&["tiny.ko"]),
     case(7, "dkms build t-one/1.0 -k $K")
         .given("pkg t-one 1.0 BUILT_MODULE_NAME[1]=other 'DEST_MODULE_LOCATION[1]=/updates'")
         .err(&["other.ko"])
-        .after("! test -e /var/lib/dkms/t-one/1.0/$K"),
-    case(8, "dkms add t-one/1.0").given("pkg t-one 1.0 DEST_MODULE_LOCATION[0]=").err(&["DEST_MODULE_LOCATION", "dkms.conf"]).after("! test -e /var/lib/dkms/t-one"),
+        .after("test ! -e /var/lib/dkms/t-one/1.0/$K"),
+    case(8, "dkms add t-one/1.0").given("pkg t-one 1.0 DEST_MODULE_LOCATION[0]=").err(&["DEST_MODULE_LOCATION", "dkms.conf"]).after("test ! -e /var/lib/dkms/t-one"),
     case(8, "dkms add t-one/1.0").given("pkg t-one 1.0 DEST_MODULE_LOCATION[0]=/drivers").err(&["DEST_MODULE_LOCATION"]),
     case(8, "dkms add t-one/1.0").given("pkg t-one 1.0 BUILT_MODULE_NAME[0]=tiny.ko").err(&["BUILT_MODULE_NAME"]),
     case(8, "dkms add t-one/1.0").given("pkg t-one 1.0 AUTOINSTALL=perhaps").err(&["AUTOINSTALL"]),
@@ -408,7 +408,7 @@ const FAILED: &[Case] = &[
         .given("pkg t-one 1.0; dkms add t-one/1.0; mv /usr/src/t-one-1.0/dkms.conf elsewhere.conf; rm -r /usr/src/t-one-1.0/*")
         .err(&["/usr/src/t-one-1.0"]),
     case(10, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0 'MAKE[0]=\"echo wrong; false\"'").err(&["t-one/1.0", ".log"]).after(
-        "test -s /var/lib/dkms/t-one/1.0/build/make.log; ! test -e /var/lib/dkms/t-one/1.0/$K; test \"$(dkms status)\" = 't-one/1.0: added'",
+        "test -s /var/lib/dkms/t-one/1.0/build/make.log; test ! -e /var/lib/dkms/t-one/1.0/$K; test \"$(dkms status)\" = 't-one/1.0: added'",
     ),
     case(10, "dkms install t-one/1.0 -k $K").given("pkg t-one 1.0 'MAKE[0]=false'").err(&["t-one/1.0"]),
     case(13, "dkms build t-one/1.0 -k $K").given("pkg t-one 1.0 BUILD_DEPENDS[0]=t-two").err(&["t-two"]),
@@ -432,11 +432,11 @@ const FAILED: &[Case] = &[
     case(101, "dkms install t-one/1.0 -k $K")
         .given("pkg t-one 1.0 PRE_INSTALL=no.sh; script t-one-1.0 no.sh 'exit 5'")
         .err(&["PRE_INSTALL"])
-        .after("! test -e /lib/modules/$K/updates; test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko"),
+        .after("test ! -e /lib/modules/$K/updates; test -e /var/lib/dkms/t-one/1.0/$K/$A/module/tiny.ko"),
     case(42, "dkms build t-one/1.0 -k $K")
         .given("pkg t-one 1.0 PRE_BUILD=own.sh; script t-one-1.0 own.sh 'exit 42'")
         .err(&["PRE_BUILD"])
-        .after("! test -e /var/lib/dkms/t-one/1.0/$K"),
+        .after("test ! -e /var/lib/dkms/t-one/1.0/$K"),
     // By then the package is built.
     case(43, "dkms build t-one/1.0 -k $K")
         .given("pkg t-one 1.0 POST_BUILD=own.sh; script t-one-1.0 own.sh 'exit 43'")
@@ -454,7 +454,7 @@ const FAILED: &[Case] = &[
     case(0, "dkms uninstall t-one/1.0 -k $K")
         .given("pkg t-one 1.0 POST_REMOVE=own.sh; script t-one-1.0 own.sh 'exit 46'; dkms install t-one/1.0 -k $K")
         .err(&["POST_REMOVE"])
-        .after("! test -e /lib/modules/$K/updates"),
+        .after("test ! -e /lib/modules/$K/updates"),
 ];
 
 const ONLY_THE_OTHER: &str =
@@ -467,19 +467,19 @@ const KERNELS: &[Case] = &[
         .given("pkg t-one 1.0; pkg t-one 2.0; module=other pkg t-two 1.0; for p in t-one/1.0 t-one/2.0 t-two/1.0; do dkms add $p; done")
         .after(
             "test $(modinfo -F version /lib/modules/$K/updates/dkms/tiny.ko) = 2.0
-             test -e /lib/modules/$K/updates/dkms/other.ko; ! test -e /lib/modules/$OLD/updates
+             test -e /lib/modules/$K/updates/dkms/other.ko; test ! -e /lib/modules/$OLD/updates
              test \"$(dkms status -m t-one -v 1.0)\" = 't-one/1.0: added'",
         ),
     case(0, "dkms kernel_postinst -k $K").given(ADDED).after(INSTALLED_FILE),
-    case(0, "dkms autoinstall -k $K").given("pkg t-one 1.0 AUTOINSTALL=; dkms add t-one/1.0").after("! test -e /lib/modules/$K/updates"),
-    case(0, "dkms autoinstall -k $K").given("pkg t-one 1.0; dkms add t-one/1.0; touch /etc/dkms/no-autoinstall").after("! test -e /lib/modules/$K/updates"),
+    case(0, "dkms autoinstall -k $K").given("pkg t-one 1.0 AUTOINSTALL=; dkms add t-one/1.0").after("test ! -e /lib/modules/$K/updates"),
+    case(0, "dkms autoinstall -k $K").given("pkg t-one 1.0; dkms add t-one/1.0; touch /etc/dkms/no-autoinstall").after("test ! -e /lib/modules/$K/updates"),
     case(0, "dkms autoinstall -k $K").given(INSTALLED).after(INSTALLED_FILE),
     case(0, "dkms autoinstall -k 9.9.9-none"),
     case(21, "dkms autoinstall -k 9.9.9-none").given(ADDED).err(&["9.9.9-none"]),
     // Excluded is skipped, and no failure.
     case(0, "dkms autoinstall -k $K")
         .given("pkg t-one 1.0 BUILD_EXCLUSIVE_ARCH=sparc; module=other pkg t-two 1.0; dkms add t-one/1.0; dkms add t-two/1.0")
-        .after("test -e /lib/modules/$K/updates/dkms/other.ko; ! test -e /lib/modules/$K/updates/dkms/tiny.ko"),
+        .after("test -e /lib/modules/$K/updates/dkms/other.ko; test ! -e /lib/modules/$K/updates/dkms/tiny.ko"),
     case(0, "dkms autoinstall -k $K > said; code=$?; grep '^t-one/1.0.*skipped: OBSOLETE_BY' said && exit $code")
         .given("pkg t-one 1.0 OBSOLETE_BY=6.0; dkms add t-one/1.0; module=other pkg t-two 1.0; dkms add t-two/1.0")
         .after(ONLY_THE_OTHER),
@@ -516,13 +516,13 @@ const KERNELS: &[Case] = &[
              module=third pkg t-three 1.0; for p in t-one t-two t-three; do dkms add $p/1.0; done",
         )
         .err(&["t-one", "t-two"])
-        .after("test -e /lib/modules/$K/updates/dkms/third.ko; ! test -e /lib/modules/$K/updates/dkms/tiny.ko"),
+        .after("test -e /lib/modules/$K/updates/dkms/third.ko; test ! -e /lib/modules/$K/updates/dkms/tiny.ko"),
     // Known to the tree, but nothing will install it.
     case(11, "dkms autoinstall -k $K")
         .given("pkg t-one 1.0 BUILD_DEPENDS[0]=t-two; module=other pkg t-two 1.0 AUTOINSTALL=; dkms add t-one/1.0; dkms add t-two/1.0")
         .err(&["t-two"]),
     // Unknown to the tree: somebody may bring it yet.
-    case(0, "dkms autoinstall -k $K").given("pkg t-one 1.0 BUILD_DEPENDS[0]=t-two; dkms add t-one/1.0").err(&["t-two"]).after("! test -e /lib/modules/$K/updates"),
+    case(0, "dkms autoinstall -k $K").given("pkg t-one 1.0 BUILD_DEPENDS[0]=t-two; dkms add t-one/1.0").err(&["t-two"]).after("test ! -e /lib/modules/$K/updates"),
     // A dependency that is excluded counts as met for the order; the build itself says that it is not there.
     case(11, "dkms autoinstall -k $K")
         .given("pkg t-one 1.0 BUILD_DEPENDS[0]=t-two; module=other pkg t-two 1.0 BUILD_EXCLUSIVE_ARCH=sparc; dkms add t-one/1.0; dkms add t-two/1.0")
@@ -540,7 +540,7 @@ const KERNELS: &[Case] = &[
         .after(
             "test \"$(dkms status)\" = \"t-one/1.0, $OLD, x86_64: installed
 t-two/1.0, $OLD, x86_64: installed
-t-two/1.0, $K, x86_64: installed\"; ! test -e /lib/modules/$K/updates/dkms/tiny.ko",
+t-two/1.0, $K, x86_64: installed\"; test ! -e /lib/modules/$K/updates/dkms/tiny.ko",
         ),
     case(0, "dkms kernel_prerm -k $K")
         .given(
@@ -549,7 +549,7 @@ t-two/1.0, $K, x86_64: installed\"; ! test -e /lib/modules/$K/updates/dkms/tiny.
         )
         .after(
             "test \"$(dkms status)\" = \"t-one/1.0, $OLD, x86_64: installed
-t-two/1.0, $OLD, x86_64: installed\"; ! test -e /lib/modules/$K/updates; test -e /lib/modules/$K/build/",
+t-two/1.0, $OLD, x86_64: installed\"; test ! -e /lib/modules/$K/updates; test -e /lib/modules/$K/build/",
         ),
     // A kernel of which nothing is left but the modules, that is: no folder.
     case(0, "mv /lib/modules/$K/build /lib/modules/$K/source .; dkms kernel_prerm -k $K; code=$?; test -e /lib/modules/$K && code=99; mkdir -p /lib/modules/$K; mv build source /lib/modules/$K; exit $code")
@@ -561,9 +561,9 @@ t-two/1.0, $OLD, x86_64: installed\"; ! test -e /lib/modules/$K/updates; test -e
             "pkg t-one 1.0; dkms install t-one/1.0 -k $OLD; cd /lib/modules/$OLD; mkdir -p a/b m z
              mount -t tmpfs none m",
         )
-        .after("cd /lib/modules/$OLD; rmdir m; ! test -e a; ! test -e z; ! test -e updates"),
+        .after("cd /lib/modules/$OLD; rmdir m; test ! -e a; test ! -e z; test ! -e updates"),
     // Its source is missing, and the kernel goes all the same.
-    case(0, "dkms kernel_prerm -k $K").given(BROKEN).after("! test -e /lib/modules/$K/updates"),
+    case(0, "dkms kernel_prerm -k $K").given(BROKEN).after("test ! -e /lib/modules/$K/updates"),
     case(0, "dkms kernel_preinst -k $K").given(BROKEN).err(&["t-one/1.0"]).after(INSTALLED_FILE),
     case(14, "dkms kernel_prerm -k $K; code=$?; umount /lib/modules/$K; exit $code").given(FIXED).err(&["t-one/1.0"]),
     case(14, "dkms kernel_preinst -k $K; code=$?; umount /lib/modules/$K; exit $code").given(FIXED).err(&["t-one/1.0"]),
@@ -574,7 +574,7 @@ const ARCHIVES: &[Case] = &[
     case(0, "dkms mktarball t-one/1.0 -k $K")
         .given(BUILT)
         .after("tar -tzf /var/lib/dkms/t-one/1.0/tarball/t-one-1.0-kernel$K-$A.dkms.tar.gz | grep -F dkms_main_tree/$K/$A/module/tiny.ko"),
-    case(6, "dkms mktarball t-one/1.0 --source-only --archive x.zip").given(ADDED).err(&["x.zip", ".tar.gz"]).after("! test -e /var/lib/dkms/t-one/1.0/tarball"),
+    case(6, "dkms mktarball t-one/1.0 --source-only --archive x.zip").given(ADDED).err(&["x.zip", ".tar.gz"]).after("test ! -e /var/lib/dkms/t-one/1.0/tarball"),
     case(0, "dkms mktarball t-one/1.0 --source-only")
         .given(ADDED)
         .after("tar -tzf /var/lib/dkms/t-one/1.0/tarball/t-one-1.0-source-only.dkms.tar.gz | grep dkms_source_tree/dkms.conf"),
@@ -611,7 +611,7 @@ const ARCHIVES: &[Case] = &[
     case(9, "dkms mktarball t-one/1.0 --source-only --archive /srv/row/absent/x.tar.gz")
         .given(ADDED)
         .err(&["no folder /srv/row/absent"])
-        .after("! test -e /srv/row/absent"),
+        .after("test ! -e /srv/row/absent"),
     case(9, "dkms ldtarball wrong.rpm").given("echo no rpm > wrong.rpm").err(&["wrong.rpm"]),
 ];
 

@@ -127,7 +127,7 @@ fn debians_packages_install_upgrade_reinstall_remove_and_purge() {
     apt(&machine, &format!("purge linux-image-{older} linux-headers-{older}"));
     machine.wait_until(
         "everything of the purged kernel is gone",
-        &format!("! test -e /lib/modules/{older} && ! dkms status | grep -F {older}"),
+        &format!("test ! -e /lib/modules/{older} && ! dkms status | grep -F {older}"),
         LIMIT,
     );
     Wanted { drivers: &drivers, kernels: &both[1..] }.check(&machine, "kernel purged");
@@ -142,9 +142,9 @@ fn debians_packages_install_upgrade_reinstall_remove_and_purge() {
     Wanted { drivers: &all, kernels: &both }.check(&machine, "package installed without the daemon");
     apt(&machine, &format!("purge linux-image-{older} linux-headers-{older}"));
     Wanted { drivers: &all, kernels: &both[1..] }.check(&machine, "kernel purged without the daemon");
-    machine.sh(&format!("! test -e /lib/modules/{older}"));
+    machine.sh(&format!("test ! -e /lib/modules/{older}"));
 
     apt(&machine, "purge '.*-dkms'");
     Wanted { drivers: &[], kernels: &[] }.check(&machine, "every package purged");
-    machine.sh(&format!("! test -e /lib/modules/{kernel}/updates; ls /var/lib/dkms | {{ ! grep -v '^mok'; }}"));
+    machine.sh(&format!("test ! -e /lib/modules/{kernel}/updates; ls /var/lib/dkms | {{ ! grep -v '^mok'; }}"));
 }

@@ -25,7 +25,7 @@ fn all_of_it(machine: &Machine, is_running: &str) {
     machine.sh(is_running);
 
     machine.sh(&format!("{INSTALL} --demo --remove 2>&1"));
-    machine.sh(&format!("! {SAMPLE} | grep . && ! test -e /usr/src/hello-dkmsd-1.0"));
+    machine.sh(&format!("! {SAMPLE} | grep . && test ! -e /usr/src/hello-dkmsd-1.0"));
     let again = machine.sh(&format!("{INSTALL} --demo 2>&1"));
     assert!(again.contains("vermagic:"), "{again}");
 
@@ -61,7 +61,7 @@ fn below_another_root() {
     machine.sh(&format!("{INSTALL} --destdir /srv/image --prefix /usr/local"));
     machine.sh("test -x /srv/image/usr/local/sbin/dkmsd && test -x /srv/image/usr/local/bin/dkmsctl");
     machine.sh("grep -q '^ExecStart=/usr/local/sbin/dkmsd$' /srv/image/usr/lib/systemd/system/dkmsd.service");
-    machine.sh("! pgrep -x dkmsd && ! test -e /usr/local/sbin/dkmsd && ! id dkms");
+    machine.sh("! pgrep -x dkmsd && test ! -e /usr/local/sbin/dkmsd && ! id dkms");
     machine.sh(&format!("{INSTALL} --destdir /srv/image --prefix /usr/local --uninstall"));
     assert_eq!(machine.sh("find /srv/image -type f"), "");
 }
@@ -77,7 +77,7 @@ fn beside_the_distributions_dkms() {
     let warning = said.lines().find(|line| line.contains("dkms package") || line.contains("package dkms"));
     assert!(warning.is_some(), "{said}");
     assert_eq!(machine.sh(files), before, "its files are left alone");
-    machine.sh("! test -e /usr/lib/dkms/kernel-hook && systemctl --quiet is-active dkmsd");
+    machine.sh("test ! -e /usr/lib/dkms/kernel-hook && systemctl --quiet is-active dkmsd");
     machine.sh(&format!("{INSTALL} --uninstall 2>&1"));
     assert_eq!(machine.sh(files), before, "by the uninstallation, too");
 

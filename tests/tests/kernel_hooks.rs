@@ -84,7 +84,7 @@ fn the_modules_are_there_before_the_initramfs_and_a_broken_driver_stops_nothing(
         machine.sh(&format!("apt-get purge -qy linux-image-{kernel} linux-headers-{kernel} 2>&1"));
         machine.wait_until(
             "the kernel is gone, and everything that was built for it",
-            &format!("! test -e /lib/modules/{kernel} && ! ls -d /var/lib/dkms/*/kernel-{kernel}-* /var/lib/dkms/*/*/{kernel}"),
+            &format!("test -z \"$(ls -d /lib/modules/{kernel} /var/lib/dkms/*/kernel-{kernel}-* /var/lib/dkms/*/*/{kernel} 2> /dev/null)\""),
             std::time::Duration::from_secs(120),
         );
     }
@@ -140,8 +140,8 @@ fn kernel_install_and_a_chroot_that_shares_run() {
     let plugin = "/usr/lib/kernel/install.d/40-dkms.install";
     let link = format!("/var/lib/dkms/hello-dkmsd/kernel-{kernel}-x86_64");
     machine.sh(&format!("{plugin} add {kernel} /boot/x && test -L {link}"));
-    machine.sh(&format!("{plugin} remove {kernel} /boot/x && ! test -e {link}"));
-    machine.sh(&format!("{plugin} inspect {kernel} && ! test -e {link}"));
+    machine.sh(&format!("{plugin} remove {kernel} /boot/x && test ! -e {link}"));
+    machine.sh(&format!("{plugin} inspect {kernel} && test ! -e {link}"));
 
     machine.sh("systemctl start dkmsd");
     machine.sh(&format!("dkmsctl kernel-added {kernel} --wait 120"));

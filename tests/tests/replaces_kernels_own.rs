@@ -41,7 +41,7 @@ fn a_patched_driver_replaces_the_kernels_own_and_sleeps_where_it_is_obsolete() {
     machine.sh(&format!("! find /lib/modules/{new} -name 'r8169.ko*' | grep /updates/"));
 
     machine.sh(&format!("dkmsctl uninstall r8169/2.2LK -k {old}"));
-    machine.sh(&format!("! test -e {installed}"));
+    machine.sh(&format!("test ! -e {installed}"));
     assert_eq!(machine.sh(&format!("modinfo -k {old} -F filename r8169")), own);
     assert_eq!(machine.sh(&format!("sha256sum < {own}")), own_digest);
 }
