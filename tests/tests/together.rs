@@ -115,7 +115,7 @@ fn what_dkms_takes_away_while_a_job_waits_for_it_stays_away() {
     // The daemon is at it when an admin decides otherwise.
     assert_eq!(gate.arrivals(1), ["slow-a"]);
     let mut dkms = beside(&machine, "remove slow-a/1.0 --all").spawn().unwrap();
-    machine.wait_until("it is held", "grep -q slow-a /var/lib/dkmsd/holds.json", LIMIT);
+    machine.wait_until("it waits for the build", "grep -q 'waiting for process' /srv/said", LIMIT);
     gate.let_go();
     assert!(dkms.wait().unwrap().success(), "{}", machine.sh("cat /srv/said"));
     machine.wait_until("no job is left", "dkmsctl jobs | grep -qx 'no jobs'", LIMIT);
