@@ -333,6 +333,9 @@ fn now_in_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
+/// What the command line of a worker of the daemon ends with.
+const WORKER: &str = "worker";
+
 /// Says for whom one waits, and, as it is dropped once the lock is taken, that the wait is over.
 struct Wait<'s> {
     sink: &'s mut dyn Sink,
@@ -350,8 +353,9 @@ impl Drop for Wait<'_> {
 impl Wait<'_> {
     fn begin(&mut self, holder: &Holder, what: &str) {
         self.waited = true;
-        // Workers of one daemon take turns all the time.
-        let turn = holder.command.ends_with(" worker");
+        // Workers of one daemon take turns all the time. Whoever else waits for one is told.
+        let ours = std::env::args_os().next_back();
+        let turn = holder.command.rsplit(' ').next() == Some(WORKER) && ours.is_some_and(|last| last == WORKER);
         let why = (!turn).then(|| format!("waiting for {holder}, which has {what}"));
         self.sink.emit(Event::Waiting { why });
     }
