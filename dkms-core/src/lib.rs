@@ -20,6 +20,8 @@
 //! * [`event`]: what a caller is told while a verb runs.
 //! * [`error`]: one typed error, each variant with the classic exit code.
 //! * [`bus`]: D-Bus names, wire types and proxies (feature `bus`).
+//!
+//! Below all of them: `shares`, work spread over the processors, and `sys`, the one module with unsafe code.
 
 pub mod artifact;
 pub mod build;
